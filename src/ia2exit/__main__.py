@@ -1,0 +1,7 @@
+"""``python -m ia2exit``."""
+
+import sys
+
+from ia2exit.cli import main
+
+sys.exit(main())

@@ -1,0 +1,209 @@
+"""Events: what the runtime says about an exit, one JSON object a line (schemas/events.schema.json).
+
+The runtime writes each line with one ``write()`` of at most PIPE_BUF bytes; this module is the only reader.
+Absolute addresses, RVAs and PKRU values are hexadecimal strings in JSON, :class:`~ia2exit.model.Address` here.
+``t`` is CLOCK_MONOTONIC in nanoseconds. ``pid`` and ``tid`` are those of the writer: a forked child that is
+followed writes into the same file.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ia2exit.model import Address, Kind
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    """What all events have."""
+
+    pid: int
+    tid: int
+    t: int
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """An address in the process: absolute, and as (object path, RVA) when an object covers it."""
+
+    address: Address
+    object: str | None
+    rva: Address | None
+
+
+class Start(Event, tag="start"):
+    """First line of a process (``forked``: of a child that was forked and is followed)."""
+
+    version: int
+    runtime: str
+    program: str
+    ppid: int
+    forked: bool
+    glibc: str
+    backend: Literal["none", "mprotect", "pku"]
+    mode: Literal["observe", "enforce", "contain"]
+    #: True where PKRU values in the events are computed, not read from a register.
+    virtual: bool
+    #: Path of the binary exit map, or None.
+    map: str | None
+
+
+class Object(Event, tag="object"):
+    """A loaded object that the runtime got to know, or lost (``when`` = ``unload``)."""
+
+    slot: int
+    path: str
+    build_id: str | None
+    base: Address
+    start: Address
+    end: Address
+    compartment: int
+    compartment_name: str
+    #: Who decided the compartment: the map, a note in the object, the default shared list, or nobody (``unlisted``).
+    decided_by: Literal["map", "note", "default", "unlisted"]
+    covered: bool
+    why_not: str | None
+    #: How many ``.fini_array`` entries and ``DT_FINI`` the runtime took over.
+    entries: int
+    when: Literal["start", "load", "unload"]
+
+
+class Register(Event, tag="register"):
+    """A destructor was registered in code, or (kind ``fini_array``, ``fini``) taken over from a dynamic section."""
+
+    #: Slot number and how often the slot has been used: together they name one record.
+    record: int
+    generation: int
+    kind: Kind
+    function: Place
+    #: Path of the object that ``dso`` points into (for ``fini``: that is finalised), or None.
+    dso: str | None
+    #: Return address of the registration call; a hint only (design section 5).
+    registrar: Place | None
+    owner: int | None
+    owner_name: str | None
+    foreign: bool
+    vague: bool
+
+
+class Enter(Event, tag="enter"):
+    """A destructor is about to run."""
+
+    #: 1, 2, …: the order in which destructors started in this process.
+    seq: int
+    record: int
+    generation: int
+    kind: Kind
+    function: Place
+    dso: str | None
+    registrar: Place | None
+    owner: int | None
+    owner_name: str | None
+    foreign: bool
+    vague: bool
+    #: How many destructors of this thread were already running (0: none).
+    depth: int
+    #: During ``exit``, an unload (``dlclose``), or a thread's end.
+    moment: Literal["exit", "unload", "thread-end"]
+    pkru_before: Address
+    #: None where the compartment's number is beyond the keys that a CPU has.
+    pkru_wanted: Address | None
+
+
+class Leave(Event, tag="leave"):
+    """A destructor returned."""
+
+    seq: int
+    record: int
+    generation: int
+    #: Nanoseconds from just before the call to just after it, less the time the runtime spent writing events.
+    ns: int
+    pkru_after: Address
+
+
+class Exit(Event, tag="exit"):
+    """The exit phase begins."""
+
+    how: Literal["main", "exit", "quick_exit", "destructor"]
+    #: Exit status where it is known (``destructor``: a stub fired before any hook saw the exit).
+    status: int | None
+
+
+class Exec(Event, tag="exec"):
+    """The process is about to replace itself, or (``child``) start another program."""
+
+    path: str
+    how: str
+    followed: bool
+    child: bool
+
+
+class Fallback(Event, tag="fallback"):
+    """A destructor whose owner cannot be told is about to run with the fallback's rights."""
+
+    seq: int
+    record: int
+    generation: int
+    kind: Kind
+    function: Place
+    why: str
+    remedy: str
+
+
+class Fault(Event, tag="fault"):
+    """Something that must not happen did: a bad map, a bad record number, a changed ``.fini_array``."""
+
+    what: str
+    detail: str
+
+
+class Violation(Event, tag="violation"):
+    """A destructor touched memory of another compartment (backends ``mprotect`` and ``pku``)."""
+
+    seq: int
+    address: Address
+    access: Literal["read", "write"]
+
+
+class Counters(Event, tag="counters"):
+    """Disjoint counts of destructors that ran, and counts of what their names say (design section 5)."""
+
+    registered: int
+    ran: int
+    success: int
+    fallback: int
+    violation: int
+    contained: int
+    unenforced: int
+    bypassed: int
+    unknown: int
+    foreign: int
+    vague: int
+    bystander: int
+    #: Records that were still live when the process ended.
+    left: int
+    #: Event lines that could not be written.
+    lost: int
+
+
+class End(Event, tag="end"):
+    """Last line of a process that ended in an orderly way."""
+
+    how: Literal["exit", "quick_exit", "_exit"]
+    status: int | None
+
+
+AnyEvent = (
+    Start
+    | Object
+    | Register
+    | Enter
+    | Leave
+    | Exit
+    | Exec
+    | Fallback
+    | Fault
+    | Violation
+    | Counters
+    | End
+)
