@@ -14,15 +14,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ia2exit.errors import Ia2exitError as Ia2exitError
     from ia2exit.exitmap import build_map as build_map
-    from ia2exit.run import run as run
-    from ia2exit.scan import scan as scan
+    from ia2exit.running import run as run
+    from ia2exit.scanning import scan as scan
 
 #: public name -> module that defines it.
 _PUBLIC = {
     "Ia2exitError": "ia2exit.errors",
     "build_map": "ia2exit.exitmap",
-    "run": "ia2exit.run",
-    "scan": "ia2exit.scan",
+    "run": "ia2exit.running",
+    "scan": "ia2exit.scanning",
 }
 
 __all__ = ["Ia2exitError", "build_map", "run", "scan"]

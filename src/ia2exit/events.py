@@ -31,7 +31,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     rva: Address | None
 
 
-class Start(Event, tag="start"):
+class Start(Event, frozen=True, kw_only=True, tag="start"):
     """First line of a process (``forked``: of a child that was forked and is followed)."""
 
     version: int
@@ -48,7 +48,7 @@ class Start(Event, tag="start"):
     map: str | None
 
 
-class Object(Event, tag="object"):
+class Object(Event, frozen=True, kw_only=True, tag="object"):
     """A loaded object that the runtime got to know, or lost (``when`` = ``unload``)."""
 
     slot: int
@@ -68,7 +68,7 @@ class Object(Event, tag="object"):
     when: Literal["start", "load", "unload"]
 
 
-class Register(Event, tag="register"):
+class Register(Event, frozen=True, kw_only=True, tag="register"):
     """A destructor was registered in code, or (kind ``fini_array``, ``fini``) taken over from a dynamic section."""
 
     #: Slot number and how often the slot has been used: together they name one record.
@@ -86,7 +86,7 @@ class Register(Event, tag="register"):
     vague: bool
 
 
-class Enter(Event, tag="enter"):
+class Enter(Event, frozen=True, kw_only=True, tag="enter"):
     """A destructor is about to run."""
 
     #: 1, 2, …: the order in which destructors started in this process.
@@ -110,7 +110,7 @@ class Enter(Event, tag="enter"):
     pkru_wanted: Address | None
 
 
-class Leave(Event, tag="leave"):
+class Leave(Event, frozen=True, kw_only=True, tag="leave"):
     """A destructor returned."""
 
     seq: int
@@ -121,7 +121,7 @@ class Leave(Event, tag="leave"):
     pkru_after: Address
 
 
-class Exit(Event, tag="exit"):
+class Exit(Event, frozen=True, kw_only=True, tag="exit"):
     """The exit phase begins."""
 
     how: Literal["main", "exit", "quick_exit", "destructor"]
@@ -129,7 +129,7 @@ class Exit(Event, tag="exit"):
     status: int | None
 
 
-class Exec(Event, tag="exec"):
+class Exec(Event, frozen=True, kw_only=True, tag="exec"):
     """The process is about to replace itself, or (``child``) start another program."""
 
     path: str
@@ -138,7 +138,7 @@ class Exec(Event, tag="exec"):
     child: bool
 
 
-class Fallback(Event, tag="fallback"):
+class Fallback(Event, frozen=True, kw_only=True, tag="fallback"):
     """A destructor whose owner cannot be told is about to run with the fallback's rights."""
 
     seq: int
@@ -150,14 +150,14 @@ class Fallback(Event, tag="fallback"):
     remedy: str
 
 
-class Fault(Event, tag="fault"):
+class Fault(Event, frozen=True, kw_only=True, tag="fault"):
     """Something that must not happen did: a bad map, a bad record number, a changed ``.fini_array``."""
 
     what: str
     detail: str
 
 
-class Violation(Event, tag="violation"):
+class Violation(Event, frozen=True, kw_only=True, tag="violation"):
     """A destructor touched memory of another compartment (backends ``mprotect`` and ``pku``)."""
 
     seq: int
@@ -165,7 +165,7 @@ class Violation(Event, tag="violation"):
     access: Literal["read", "write"]
 
 
-class Counters(Event, tag="counters"):
+class Counters(Event, frozen=True, kw_only=True, tag="counters"):
     """Disjoint counts of destructors that ran, and counts of what their names say (design section 5)."""
 
     registered: int
@@ -186,7 +186,7 @@ class Counters(Event, tag="counters"):
     lost: int
 
 
-class End(Event, tag="end"):
+class End(Event, frozen=True, kw_only=True, tag="end"):
     """Last line of a process that ended in an orderly way."""
 
     how: Literal["exit", "quick_exit", "_exit"]

@@ -52,7 +52,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all records: immutable, compared by value, named arguments only."""
 
 
-class CallSite(Record):
+class CallSite(Record, frozen=True, kw_only=True):
     """Where a registration is made in code: the evidence for a destructor that no table lists."""
 
     #: RVA of the call or jump instruction.
@@ -67,7 +67,7 @@ class CallSite(Record):
     caller: str | None = None
 
 
-class Destructor(Record):
+class Destructor(Record, frozen=True, kw_only=True):
     """One piece of code that will, or may, run at exit, unload or thread end."""
 
     kind: Kind
@@ -91,7 +91,7 @@ class Destructor(Record):
     claimed: int | None = None
 
 
-class ScannedObject(Record):
+class ScannedObject(Record, frozen=True, kw_only=True):
     """One ELF file and its destructors."""
 
     path: str
@@ -109,14 +109,14 @@ class ScannedObject(Record):
     destructors: list[Destructor]
 
 
-class Problem(Record):
+class Problem(Record, frozen=True, kw_only=True):
     """A file that could not be used, and the one line that says why."""
 
     path: str
     message: str
 
 
-class ScanResult(Record):
+class ScanResult(Record, frozen=True, kw_only=True):
     """What :func:`ia2exit.scan` returns and ``ia2exit scan --json`` prints (schemas/scan.schema.json)."""
 
     version: int = SCAN_VERSION
@@ -124,14 +124,14 @@ class ScanResult(Record):
     problems: list[Problem]
 
 
-class Compartment(Record):
+class Compartment(Record, frozen=True, kw_only=True):
     """A set of objects that may touch each other's memory."""
 
     id: int
     name: str
 
 
-class MapDestructor(Record):
+class MapDestructor(Record, frozen=True, kw_only=True):
     """A destructor and the compartment whose rights it gets when its own object registers it."""
 
     rva: Address
@@ -140,7 +140,7 @@ class MapDestructor(Record):
     compartment: int
 
 
-class MapObject(Record):
+class MapObject(Record, frozen=True, kw_only=True):
     """An object of the exit map. ``name`` is the soname, or the base name of a program."""
 
     name: str
@@ -154,7 +154,7 @@ class MapObject(Record):
     destructors: list[MapDestructor]
 
 
-class ExitMap(Record):
+class ExitMap(Record, frozen=True, kw_only=True):
     """Which destructor belongs to which compartment (schemas/map.schema.json).
 
     ``compartments`` is sorted by id and holds id 0 (``shared``); ``objects`` by (build_id, name);
