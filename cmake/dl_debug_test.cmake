@@ -1,0 +1,1 @@
+# tests/dl_debug_test: the end-to-end test bed.

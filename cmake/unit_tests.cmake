@@ -1,0 +1,24 @@
+# C tests of one part at a time, each a Criterion program: tests/unit/NAME.c becomes the ctest `unit_NAME`.
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(CRITERION REQUIRED IMPORTED_TARGET criterion)
+
+# Seconds that one C test may take before ctest ends it.
+set(IA2_TEST_TIMEOUT 60)
+
+# ia2_unit_test(NAME [SOURCE...]): builds tests/unit/NAME.c with the runtime's sources named (relative to
+# runtime/libia2; they are compiled into the test, so that it reaches what libia2.so hides) and adds it to ctest.
+function(ia2_unit_test name)
+  set(sources ${ARGN})
+  list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/runtime/libia2/)
+  add_executable(unit_${name} ${CMAKE_SOURCE_DIR}/tests/unit/${name}.c ${sources} ${IA2_SHARED_OBJECTS_H})
+  set_target_properties(unit_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/unit)
+  target_include_directories(unit_${name} PRIVATE
+    ${CMAKE_SOURCE_DIR}/runtime/libia2 ${CMAKE_SOURCE_DIR}/runtime/libia2/include ${CMAKE_BINARY_DIR}/generated)
+  target_compile_definitions(unit_${name} PRIVATE _GNU_SOURCE IA2_VERSION_STRING="${PROJECT_VERSION}")
+  target_compile_options(unit_${name} PRIVATE ${IA2_WARNINGS} -g -O1 $<$<COMPILE_LANGUAGE:C>:-std=gnu11>)
+  target_link_libraries(unit_${name} PRIVATE PkgConfig::CRITERION)
+  add_test(NAME unit_${name} COMMAND unit_${name} --jobs 2)
+  set_tests_properties(unit_${name} PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
+endfunction()
+
+# ---- the tests, one a line: ia2_unit_test(crc32 crc32.c) ------------------------------------------------------------
