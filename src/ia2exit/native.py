@@ -1,0 +1,52 @@
+"""Where the compiled parts of ia2exit lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ia2exit.errors import Ia2exitError
+
+#: Folder that holds libia2.so, when it is not the one that came with the package.
+LIBDIR_VARIABLE = "IA2EXIT_LIBDIR"
+
+_RUNTIME = "libia2.so"
+
+
+def runtime_library() -> Path:
+    """The absolute path of libia2.so.
+
+    It is looked for in the folder that ``IA2EXIT_LIBDIR`` names if it is set (and then nowhere else), in ``lib``
+    beside this file (where a wheel puts it), and in ``build`` of the checkout that this file is part of.
+
+    Raises:
+        Ia2exitError: the library is in none of these, or its path cannot stand in ``LD_PRELOAD``.
+    """
+    folder = os.environ.get(LIBDIR_VARIABLE)
+    if folder:
+        library = Path(folder).absolute() / _RUNTIME
+        if not library.is_file():
+            raise Ia2exitError(
+                f"{library}: no such file: expected the runtime where {LIBDIR_VARIABLE} points; "
+                f"set it to the folder of {_RUNTIME}, or unset it"
+            )
+        return _loadable(library)
+    package = Path(__file__).absolute().parent
+    for library in (package / "lib" / _RUNTIME, package.parent.parent / "build" / _RUNTIME):
+        if library.is_file():
+            return _loadable(library)
+    raise Ia2exitError(
+        f"{package / 'lib' / _RUNTIME}: no such file: expected the compiled runtime; "
+        f"install the package with pip, or build it (cmake -G Ninja -B build && ninja -C build) "
+        f"and set {LIBDIR_VARIABLE} to the build folder"
+    )
+
+
+def _loadable(library: Path) -> Path:
+    """Refuse a path that ld.so would split or expand: ``LD_PRELOAD`` has no way to quote (ld.so(8))."""
+    if any(letter in " :;$\t\n" for letter in str(library)):
+        raise Ia2exitError(
+            f"{library}: ld.so cannot preload a path with a space, colon, semicolon or dollar sign: "
+            f"expected one without; copy {_RUNTIME} elsewhere and set {LIBDIR_VARIABLE} to that folder"
+        )
+    return library

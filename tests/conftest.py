@@ -1,0 +1,40 @@
+"""What every Python test obeys.
+
+In CI (``CI=true``) a skipped test is a failure with its reason: a lane that did not run has proved nothing. So is a run
+that has no tests, by pytest's own exit status 5.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def _reason(longrepr: object) -> str:
+    """Why a test was skipped, from a report's ``longrepr`` (path, line, reason)."""
+    return str(longrepr[2]) if isinstance(longrepr, tuple) else str(longrepr)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure in CI; an expected failure (xfail) stays one."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: skipped, which CI does not accept: {_reason(report.longrepr)}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole module or folder that skips itself while it is collected."""
+    report = yield
+    if IN_CI and report.outcome == "skipped":
+        reason = _reason(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: skipped, which CI does not accept: {reason}"
+    return report
