@@ -1,0 +1,53 @@
+# ia2exit: `make demo` shows it, `make test` proves it; each does the whole set-up first. CONTRIBUTING.md says more.
+SHELL := /bin/bash
+BUILD := build
+BIN := .venv/bin
+C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cc' '*.cpp' '*.hpp')
+
+.PHONY: help demo test lint fmt bench wheel setup build clean
+
+help:
+	@echo "make demo   scan, map and run Python and openssl under the runtime"
+	@echo "make test   every C test (ctest) and every Python test of the host lane (pytest)"
+	@echo "make lint   ruff, mypy --strict, clang-format, shell syntax; changes nothing"
+	@echo "make fmt    formats Python and C"
+	@echo "make bench  every benchmark against its limit"
+	@echo "make wheel  builds the wheel and tries it in a fresh environment"
+	@echo "make setup  system packages and .venv only;  make build: the C side too;  make clean"
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	@test -f $(BUILD)/build.ninja || cmake -G Ninja -B $(BUILD) -S . >/dev/null
+	ninja -C $(BUILD)
+
+test: build
+	ninja -C $(BUILD) check
+
+demo:
+	@scripts/setup.sh --no-real
+	@test -f $(BUILD)/build.ninja || cmake -G Ninja -B $(BUILD) -S . >/dev/null
+	@ninja -C $(BUILD) --quiet ia2
+	@IA2EXIT_LIBDIR=$(CURDIR)/$(BUILD) scripts/demo.sh $(BIN)/ia2exit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	bash -n scripts/*.sh .ci/run
+
+fmt: setup
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
+
+bench: build
+	IA2EXIT_LIBDIR=$(CURDIR)/$(BUILD) $(BIN)/python benchmarks/run_all.py
+
+wheel: setup
+	scripts/wheel_smoke.sh $(BIN)/python
+
+clean:
+	rm -rf $(BUILD) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
