@@ -18,13 +18,9 @@ static double now(void) {
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static void handler(void) {
-    ran++;
-}
+static void handler(void) { ran++; }
 
-static void first_to_run(void) {
-    run_start = now();
-}
+static void first_to_run(void) { run_start = now(); }
 
 static void last_to_run(void) {
     double run_ns = now() - run_start;
