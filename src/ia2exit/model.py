@@ -193,6 +193,11 @@ def to_json(record: Any, *, indent: int | None = 2) -> bytes:
     return data + b"\n"
 
 
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """A decoder for many documents of one kind; it raises what :func:`from_json` raises."""
+    return msgspec.json.Decoder(kind, dec_hook=_decode_hook)
+
+
 def from_json(data: bytes | str, kind: type[T]) -> T:
     """Decode and check JSON. Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
     return msgspec.json.decode(data, type=kind, dec_hook=_decode_hook)

@@ -1,0 +1,90 @@
+"""``ia2exit run``: run an unmodified program, then show what ran at exit."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from ia2exit.errors import Ia2exitError
+
+if TYPE_CHECKING:
+    from ia2exit.running import RunResult
+
+#: Destructors of one process that are shown unless ``--rows`` says otherwise.
+DEFAULT_ROWS = 1000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``run``."""
+    add = parser.add_argument
+    add("-p", "--policy", metavar="FILE", help="policy that says which object is in which compartment (TOML)")
+    add("--map", metavar="FILE", help="binary exit map to use instead of a policy")
+    add("--mode", choices=("observe", "enforce", "contain"), help="what a violation leads to (observe)")
+    add("--backend", choices=("auto", "none", "mprotect", "pku"), help="how memory is closed (auto)")
+    add("--trace", metavar="FILE", help="keep the events here, one JSON object a line")
+    add("--follow", action="store_true", help="cover children, and what the program turns into by exec, too")
+    add("--report", metavar="FILE", help="write the report here instead of standard error")
+    add("--quiet", action="store_true", help="no report")
+    add("--rows", type=int, default=DEFAULT_ROWS, metavar="N", help=f"rows of a table ({DEFAULT_ROWS}; 0: all)")
+    add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb. Returns the program's own exit status; a signal that ended the program ends us, too."""
+    from ia2exit import running
+    from ia2exit.running.environment import as_started
+
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    result = running.run(
+        command,
+        policy=args.policy,
+        map=args.map,
+        mode=args.mode,
+        backend=args.backend,
+        trace=args.trace,
+        follow=args.follow,
+        env=as_started(),
+    )
+    if not args.quiet:
+        _report(result, args.report, args.rows or None)
+    if result.signal is None:
+        return result.status or 0
+    from ia2exit.running.launch import end_by
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    end_by(result.signal)
+    return 128 + result.signal
+
+
+def _report(result: RunResult, path: str | None, rows: int | None) -> None:
+    from ia2exit.running.table import render
+
+    if path is None:
+        terminal = sys.stderr.isatty()
+        width = os.get_terminal_size(sys.stderr.fileno()).columns if terminal else None
+        _write(sys.stderr, render(result, width=width or None, colour=terminal and _may_colour(), rows=rows))
+        return
+    text = render(result, rows=rows)
+    beside = f"{path}.{os.getpid()}"
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(beside, path)
+    except OSError as error:
+        raise Ia2exitError(f"{path}: {error.strerror}: expected to write the report there; name another") from None
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """A report that nobody can read any more (a closed standard error) changes nothing for the program."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        pass
+
+
+def _may_colour() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"

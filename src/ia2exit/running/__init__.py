@@ -1,0 +1,164 @@
+"""Running an unmodified program under the runtime, and what its exit was like.
+
+:func:`run` is what the verb ``run`` is made of. What is slow to import comes after the program has ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from ia2exit.errors import Ia2exitError
+from ia2exit.running import environment as environments
+from ia2exit.running import keeping
+from ia2exit.running.launch import Ended, start_and_wait
+from ia2exit.running.program import Program, resolve
+
+if TYPE_CHECKING:
+    from ia2exit.model import ExitMap
+    from ia2exit.running.records import Process as Process
+    from ia2exit.running.records import Ran as Ran
+    from ia2exit.running.records import RunResult as RunResult
+
+__all__ = ["Process", "Ran", "RunResult", "run"]
+
+Mode = Literal["observe", "enforce", "contain"]
+Backend = Literal["auto", "none", "mprotect", "pku"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from ia2exit.running import records
+
+        return getattr(records, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def run(
+    command: Sequence[str],
+    *,
+    policy: str | os.PathLike[str] | None = None,
+    map: ExitMap | str | os.PathLike[str] | None = None,
+    mode: Mode | None = None,
+    backend: Backend | None = None,
+    trace: str | os.PathLike[str] | None = None,
+    follow: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> RunResult:
+    """Run a program under the runtime and tell what ran at its exit.
+
+    The program gets our standard streams, process group and terminal; signals sent to us reach it. Until it has
+    ended, all signals are blocked in the calling thread.
+
+    Args:
+        command: the program and its arguments; looked up in PATH as the shell does.
+        policy: a policy file: a map for the program and the objects it needs is made from it.
+        map: an exit map, or a file with a binary one; not together with ``policy``.
+        mode: what a violation leads to; ``observe`` unless the environment says otherwise.
+        backend: how memory is closed; ``auto`` unless the environment says otherwise.
+        trace: keep the events in this file (schemas/events.schema.json).
+        follow: cover children and what the program turns into by ``exec``, too.
+        env: the program's environment, ours if None; IA2_* variables in it count as
+            :mod:`ia2exit.running.environment` says.
+
+    Returns:
+        How the program ended, and the destructors of each process.
+
+    Raises:
+        Ia2exitError: the program cannot be started or not be covered, the policy or map cannot be used, or the
+            trace cannot be written.
+    """
+    words = [os.fspath(word) for word in command]
+    variables = dict(os.environ if env is None else env)
+    _check_request(policy, map, mode, backend)
+    program = resolve(words, variables)
+    follow = follow or variables.get("IA2_EXIT_FOLLOW") == "1"
+    target = None if trace is None else os.fspath(trace)
+    if target is not None:
+        keeping.check(target)
+    from ia2exit.native import runtime_library
+
+    with keeping.private_folder() as folder:
+        events = os.path.join(folder, "events")
+        os.close(os.open(events, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        started = environments.with_runtime(
+            variables,
+            library=str(runtime_library()),
+            trace=events,
+            follow=follow,
+            map=_binary_map(policy, map, program, folder),
+            mode=mode,
+            backend=backend,
+        )
+        ended = start_and_wait(program, started)
+        if target is not None:
+            keeping.keep(events, target)
+        elif variables.get("IA2_TRACE_EXIT", "0") not in ("", "0"):
+            keeping.append(events, variables["IA2_TRACE_EXIT"])
+        return _result(words, program, ended, _Wanted(events, target, follow))
+
+
+class _Wanted(NamedTuple):
+    """Where the events are, where they were kept, whether children were followed."""
+
+    events: str
+    kept: str | None
+    follow: bool
+
+
+def _check_request(policy: object, map: object, mode: str | None, backend: str | None) -> None:
+    """Refuse what cannot be had: nothing is closed yet, so nothing can be enforced."""
+    if policy is not None and map is not None:
+        raise Ia2exitError("run: both a policy and a map: expected one of them; leave one out")
+    if backend in ("mprotect", "pku"):
+        raise Ia2exitError(f'run: backend "{backend}" is not there yet: expected none or auto; leave --backend out')
+    if mode in ("enforce", "contain"):
+        raise Ia2exitError(
+            f'run: mode "{mode}" needs a backend that closes memory, and there is only "none": expected observe; '
+            "leave --mode out"
+        )
+
+
+def _binary_map(
+    policy: str | os.PathLike[str] | None,
+    map: ExitMap | str | os.PathLike[str] | None,
+    program: Program,
+    folder: str,
+) -> str | None:
+    """The binary map for the runtime: as given, or made from the policy and the program's objects."""
+    if policy is None and map is None:
+        return None
+    from ia2exit import exitmap
+
+    if policy is not None:
+        map = exitmap.build_map(policy, [program.image])
+    elif isinstance(map, (str, os.PathLike)):
+        path = os.path.abspath(os.fspath(map))
+        exitmap.read_binary(path)  # refuses what the runtime would refuse, but in time
+        return path
+    path = os.path.join(folder, "map")
+    exitmap.write_binary(map, path)
+    return path
+
+
+def _result(command: list[str], program: Program, ended: Ended, wanted: _Wanted) -> RunResult:
+    from ia2exit.running import outcome, trace
+    from ia2exit.running.naming import named
+    from ia2exit.running.records import RunResult
+
+    with open(wanted.events, "rb") as file:
+        found = trace.read(file)
+    return RunResult(
+        command=command,
+        program=program.image,
+        status=ended.status,
+        signal=ended.signal,
+        core=ended.core,
+        ns=ended.ns,
+        processes=[named(process) for process in found.processes],
+        notes=outcome.notes(found, ended, program.image, follow=wanted.follow),
+        malformed=found.malformed,
+        truncated=found.truncated,
+        trace=wanted.kept,
+    )

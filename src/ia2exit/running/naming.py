@@ -1,0 +1,37 @@
+"""Giving the destructors of a process their names, once the process has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ia2exit.running.records import Process, Ran
+from ia2exit.running.symbols import names
+
+
+def named(process: Process) -> Process:
+    """The same process with the symbol and name of every destructor that its objects tell."""
+    build_ids = {event.path: event.build_id for event in process.objects}
+    wanted: dict[str, set[int]] = {}
+    for row in process.destructors:
+        if row.object is not None and row.rva is not None:
+            wanted.setdefault(row.object, set()).add(row.rva)
+    symbols = {path: names(path, rvas, build_ids.get(path)) for path, rvas in wanted.items()}
+    return msgspec.structs.replace(process, destructors=[_with_name(row, symbols) for row in process.destructors])
+
+
+def _with_name(row: Ran, symbols: Mapping[str, Mapping[int, str]]) -> Ran:
+    symbol = symbols[row.object].get(row.rva) if row.object is not None and row.rva is not None else None
+    if symbol is None:
+        return row
+    return msgspec.structs.replace(row, symbol=symbol, name=demangled(symbol))
+
+
+def demangled(symbol: str) -> str:
+    """A C++ or Rust symbol as people write it; any other as it is."""
+    if not symbol.startswith(("_Z", "_R")):
+        return symbol
+    from pydemumble import demangle
+
+    return demangle(symbol) or symbol

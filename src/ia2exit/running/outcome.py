@@ -1,0 +1,96 @@
+"""What the reader of a run should know beside the table: one sentence each, only what the trace shows."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+from collections.abc import Sequence
+
+from ia2exit.running.launch import Ended
+from ia2exit.running.records import Process
+from ia2exit.running.trace import Trace
+
+#: At most so many names in one sentence.
+_MAX_NAMES = 5
+
+
+def notes(trace: Trace, ended: Ended, program: str, *, follow: bool) -> list[str]:
+    """Sentences about a run that has ended."""
+    found = []
+    if not trace.processes:
+        found.append(
+            f"the runtime left no event: {program} did not load it, or was ended before it could write; "
+            "LD_DEBUG=libs shows what ld.so loads"
+        )
+    for process in trace.processes:
+        label = f"{process.program} (pid {process.pid})" if len(trace.processes) > 1 else process.program
+        found += _about(process, process is trace.processes[0], ended, label, follow=follow)
+    if trace.malformed:
+        found.append(f"{trace.malformed} lines of the trace are no events and were left out ({trace.why})")
+    if trace.truncated:
+        found.append("the last line of the trace is cut off: the program was ended while it was written")
+    return found
+
+
+def _about(process: Process, first: bool, ended: Ended, label: str, *, follow: bool) -> list[str]:
+    found = [f"{label}: {fault.what}: {fault.detail}" for fault in process.faults]
+    if process.replaced_by is not None:
+        found.append(_replaced(process, label, follow=follow))
+    elif process.end is None:
+        found.append(_unfinished(process, first, ended, label))
+    elif process.end.how == "_exit":
+        found.append(
+            f"{label} ended by _exit, which runs no destructor: {_count(process.left, 'was', 'were')} still registered"
+        )
+    elif process.end.how == "quick_exit":
+        found.append(
+            f"{label} ended by quick_exit, which runs quick_exit handlers only: "
+            f"{_count(process.left, 'was', 'were')} still registered"
+        )
+    children = [event.path for event in process.execs if event.child and not event.followed]
+    if children:
+        found.append(
+            f"{label}: {len(children)} {'child was' if len(children) == 1 else 'children were'} not followed "
+            f"({_names(children)}); use --follow"
+        )
+    if process.counters and process.counters.lost:
+        found.append(f"{label}: {process.counters.lost} events could not be written: the table is not complete")
+    never = [row for row in process.destructors if row.ns is None]
+    if never and process.end is not None and process.end.how != "_exit":
+        found.append(f"{label}: {_count(len(never), 'was', 'were')} left without a return (exit inside, or longjmp)")
+    return found
+
+
+def _replaced(process: Process, label: str, *, follow: bool) -> str:
+    what = f"{label} replaced itself by {process.replaced_by}"
+    if process.execs[-1].followed:
+        return what
+    remedy = "which could not be followed" if follow else "which was not followed; use --follow"
+    return f"{what}, {remedy}"
+
+
+def _unfinished(process: Process, first: bool, ended: Ended, label: str) -> str:
+    left = _count(process.left, "was", "were")
+    if first and ended.signal is not None:
+        when = "while its destructors ran" if process.exit or process.destructors else "before its exit began"
+        return f"{label} was ended by {name_of(ended.signal)} {when}: {left} still registered"
+    if first:
+        return f"{label} ended without passing any exit that the runtime sees: {left} still registered"
+    return f"{label} had not ended in an orderly way when the program had: {left} still registered"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"1 destructor {one}" if number == 1 else f"{number} destructors {many}"
+
+
+def _names(paths: Sequence[str]) -> str:
+    bases = list(dict.fromkeys(os.path.basename(path) for path in paths))
+    return ", ".join(bases[:_MAX_NAMES] + (["…"] if len(bases) > _MAX_NAMES else []))
+
+
+def name_of(number: int) -> str:
+    """``SIGSEGV`` for 11; ``signal 40`` for one that has no name."""
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,108 @@
+"""What a run leaves behind, as records: the result of :func:`ia2exit.run`.
+
+Times are nanoseconds. Addresses are :class:`~ia2exit.model.Address`. A *process* here is one program image: a pid that
+replaced its program by ``exec`` and is followed counts as two.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ia2exit.events import Counters, End, Exec, Exit, Fault, Object, Start, Violation
+from ia2exit.model import Address, Kind, Record
+
+
+class Ran(Record, frozen=True, kw_only=True):
+    """One destructor that ran (or had begun to when the process ended)."""
+
+    #: 1, 2, …: the order in which the destructors of the process started.
+    order: int
+    kind: Kind
+    #: Absolute address of the function.
+    address: Address
+    #: Path of the object that holds the function and the RVA in it; None where no object covers it.
+    object: str | None
+    rva: Address | None
+    #: Linker symbol of the function, and the same demangled; None where the object's symbols do not tell.
+    symbol: str | None
+    name: str | None
+    #: Path of the object that registered it (``dso_handle``) or is being finalised.
+    dso: str | None
+    #: Compartment whose rights it had, and its name; None where the owner cannot be told.
+    owner: int | None
+    owner_name: str | None
+    #: Thread, and whether that is the process's first.
+    thread: int
+    main_thread: bool
+    moment: Literal["exit", "unload", "thread-end"]
+    #: How many destructors of this thread were already running.
+    depth: int
+    #: From just before the call to just after it, nested destructors included; None when it never returned.
+    ns: int | None
+    #: The same without the destructors that ran inside it.
+    self_ns: int | None
+    #: Why the fallback's rights were used, or None.
+    fallback: str | None = None
+    foreign: bool = False
+    vague: bool = False
+
+
+class Process(Record, frozen=True, kw_only=True):
+    """One program image and its exit."""
+
+    pid: int
+    #: Its first event; None when the trace does not hold it.
+    start: Start | None
+    #: Objects as the runtime got to know them (unloaded ones included).
+    objects: list[Object]
+    #: Destructors in the order in which they started.
+    destructors: list[Ran]
+    #: Registrations, table entries that were taken over included.
+    registered: int
+    #: Registrations that had not run when the trace ended.
+    left: int
+    exit: Exit | None
+    #: Programs that this process started, or was about to become, without being followed there.
+    execs: list[Exec]
+    #: Path of the program that this one replaced itself by, or None.
+    replaced_by: str | None
+    faults: list[Fault]
+    violations: list[Violation]
+    #: The runtime's own counters and its last line; None where the process did not get that far.
+    counters: Counters | None
+    end: End | None
+
+    @property
+    def program(self) -> str:
+        """Path of the program, or ``pid N`` where the trace does not say."""
+        return self.start.program if self.start else f"pid {self.pid}"
+
+
+class RunResult(Record, frozen=True, kw_only=True):
+    """What :func:`ia2exit.run` returns."""
+
+    #: The command as it was given, and the path of the program that was started for it.
+    command: list[str]
+    program: str
+    #: Exit status, or None when a signal ended the program.
+    status: int | None
+    #: Number of the signal that ended the program, or None.
+    signal: int | None
+    #: Whether the kernel wrote a core file for it.
+    core: bool
+    #: Start to end of the program.
+    ns: int
+    #: In the order in which they started; the first is the program itself.
+    processes: list[Process]
+    #: What the reader should know: one sentence each.
+    notes: list[str]
+    #: Lines of the trace that are no event, and whether the last one was cut off.
+    malformed: int
+    truncated: bool
+    #: Where the events were kept, or None.
+    trace: str | None
+
+    @property
+    def destructors(self) -> list[Ran]:
+        """The destructors of all processes, process by process."""
+        return [row for process in self.processes for row in process.destructors]
