@@ -1,0 +1,25 @@
+/* What the environment asks for, read once at start. A process with AT_SECURE set ignores every IA2_* variable. */
+#ifndef IA2_CONFIG_H
+#define IA2_CONFIG_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+struct ia2_config {
+    char trace[PATH_MAX];   /* IA2_TRACE_EXIT: "" (off), "1", "fd:N" or a path */
+    char diag[PATH_MAX];    /* IA2_DIAG_EXIT, likewise */
+    char map[PATH_MAX];     /* IA2_EXIT_MAP: path of a binary exit map, or "" */
+    char mode[16];          /* IA2_EXIT_MODE, or "" */
+    char backend[16];       /* IA2_EXIT_BACKEND, or "" */
+    bool follow;            /* IA2_EXIT_FOLLOW=1: children are covered too */
+    bool secure;            /* AT_SECURE: setuid, setgid or file capabilities */
+    bool cut;               /* some value was too long to keep */
+};
+
+extern struct ia2_config ia2_config;
+
+/* Reads the variables and takes what is ours out of the environment of the program (its own LD_PRELOAD entries stay).
+ * Only from the constructor, before any other thread exists: it edits `envp` in place. */
+void ia2_config_read(char **envp);
+
+#endif

@@ -1,0 +1,232 @@
+/* The registration functions that programs call, in front of glibc's: each keeps a record and hands glibc a stub and a number. */
+#include <errno.h>
+#include <threads.h>
+
+#include "events.h"
+#include "owner.h"
+#include "real.h"
+#include "records.h"
+#include "run.h"
+#include "stubs.h"
+#include "takeover.h"
+
+/* The records behind the stubs that get no number: by stub, and for keys the stub by key. 0: free. */
+static _Atomic ia2_record_number key_records[IA2_KEY_STUBS];
+static _Atomic uint16_t stub_of_key[IA2_KEY_STUBS]; /* stub + 1 */
+static _Atomic ia2_record_number quick_records[IA2_QUICK_STUBS];
+static _Atomic uint32_t quick_used;
+
+/* A filled record whose owner is known, not yet live; NULL when there is no room or the runtime is not set up: the caller
+ * then passes the registration on as it came, and the destructor runs uncovered (`bypassed`). */
+static struct exit_record *make_record(enum ia2_exit_kind kind, uintptr_t function, uintptr_t argument, uintptr_t dso,
+                                       uintptr_t registrar, uint8_t flags) {
+    struct exit_record *record = ia2_ready ? ia2_record_new() : NULL;
+    if (!record) {
+        ia2_count(&ia2_counters.bypassed);
+        return NULL;
+    }
+    record->function = function;
+    record->argument = argument;
+    record->dso = dso;
+    record->registrar = registrar;
+    record->kind = (uint8_t)kind;
+    record->flags = flags;
+    ia2_owner_resolve(record);
+    return record;
+}
+
+/* Says that the registration stands, or takes the record back where glibc refused it. */
+static int finish(struct exit_record *record, int result) {
+    if (result != 0) {
+        ia2_record_free(record);
+        return result;
+    }
+    ia2_count(&ia2_counters.registered);
+    if (__builtin_expect(ia2_tracing, 0)) {
+        ia2_event_register(record);
+    }
+    return 0;
+}
+
+static void run_number(ia2_record_number number, uintptr_t first, uintptr_t second) {
+    struct exit_record *record = ia2_record_find(number);
+    if (!record) {
+        ia2_count(&ia2_counters.refused);
+        ia2_event_fault("a destructor was refused", "glibc came back with a record number that names no record");
+        return;
+    }
+    bool unloading = ia2_thread.unloading || ia2_thread.finalising;
+    if (!unloading && !ia2_exiting() && (record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ON_EXIT)) {
+        ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, -1); /* errx and its like: no hook of ours saw the exit */
+    }
+    ia2_run_with(record, first, second);
+    /* An exiting process keeps its records: they are the evidence, and nobody needs the room. */
+    if (!ia2_exiting()) {
+        ia2_record_free(record);
+    }
+}
+
+/* ---- __cxa_atexit and its relatives ------------------------------------------------------------------------------- */
+
+static void run_cxa(void *number, int status) {
+    struct exit_record *record = ia2_record_find((ia2_record_number)number);
+    run_number((ia2_record_number)number, record ? record->argument : 0, (uintptr_t)(unsigned)status);
+}
+
+static void run_on_exit(int status, void *number) {
+    struct exit_record *record = ia2_record_find((ia2_record_number)number);
+    run_number((ia2_record_number)number, (uintptr_t)(unsigned)status, record ? record->argument : 0);
+}
+
+IA2_PUBLIC int __cxa_atexit(void (*function)(void *), void *argument, void *dso) {
+    ia2_real_resolve();
+    struct exit_record *record = make_record(IA2_EXIT_CXA_ATEXIT, (uintptr_t)function, (uintptr_t)argument,
+                                             (uintptr_t)dso, (uintptr_t)__builtin_return_address(0), 0);
+    if (!record) {
+        return ia2_real.cxa_atexit(function, argument, dso);
+    }
+    ia2_record_number number = ia2_record_publish(record);
+    return finish(record, ia2_real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+}
+
+/* Only programs linked against glibc 2.0 call this one; all others have an atexit of their own that calls __cxa_atexit. */
+IA2_PUBLIC int atexit(void (*function)(void)) {
+    ia2_real_resolve();
+    struct exit_record *record = make_record(IA2_EXIT_ATEXIT, (uintptr_t)function, 0, (uintptr_t)function,
+                                             (uintptr_t)__builtin_return_address(0), 0);
+    if (!record) {
+        return ia2_real.cxa_atexit((void (*)(void *))(void *)function, NULL, NULL);
+    }
+    ia2_record_number number = ia2_record_publish(record);
+    return finish(record, ia2_real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, NULL));
+}
+
+IA2_PUBLIC int on_exit(void (*function)(int, void *), void *argument) {
+    ia2_real_resolve();
+    struct exit_record *record = make_record(IA2_EXIT_ON_EXIT, (uintptr_t)function, (uintptr_t)argument, 0,
+                                             (uintptr_t)__builtin_return_address(0), 0);
+    if (!record) {
+        return ia2_real.on_exit(function, argument);
+    }
+    ia2_record_number number = ia2_record_publish(record);
+    return finish(record, ia2_real.on_exit(run_on_exit, (void *)number));
+}
+
+IA2_PUBLIC int __cxa_thread_atexit_impl(void (*function)(void *), void *argument, void *dso) {
+    ia2_real_resolve();
+    struct exit_record *record = make_record(IA2_EXIT_THREAD_ATEXIT, (uintptr_t)function, (uintptr_t)argument,
+                                             (uintptr_t)dso, (uintptr_t)__builtin_return_address(0), 0);
+    if (!record) {
+        return ia2_real.cxa_thread_atexit_impl(function, argument, dso);
+    }
+    ia2_record_number number = ia2_record_publish(record);
+    return finish(record,
+                  ia2_real.cxa_thread_atexit_impl((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+}
+
+/* ---- quick_exit: the handler gets no argument of ours, so each has a stub of its own -------------------------------- */
+
+void ia2_run_quick(uint32_t stub, int status);
+
+void ia2_run_quick(uint32_t stub, int status) {
+    run_number(atomic_load(&quick_records[stub]), 0, (uintptr_t)(unsigned)status);
+}
+
+IA2_PUBLIC int __cxa_at_quick_exit(void (*function)(void *), void *dso) {
+    ia2_real_resolve();
+    uint32_t stub = atomic_load(&quick_used);
+    while (stub < IA2_QUICK_STUBS && !atomic_compare_exchange_weak(&quick_used, &stub, stub + 1)) {
+    }
+    if (stub >= IA2_QUICK_STUBS) {
+        ia2_count(&ia2_counters.bypassed);
+        return ia2_real.cxa_at_quick_exit(function, dso);
+    }
+    struct exit_record *record = make_record(IA2_EXIT_QUICK_EXIT, (uintptr_t)function, 0, (uintptr_t)dso,
+                                             (uintptr_t)__builtin_return_address(0), 0);
+    if (!record) {
+        return ia2_real.cxa_at_quick_exit(function, dso);
+    }
+    atomic_store(&quick_records[stub], ia2_record_publish(record));
+    return finish(record, ia2_real.cxa_at_quick_exit((void (*)(void *))ia2_quick_stub(stub), dso));
+}
+
+/* ---- pthread keys: likewise, and they run many times --------------------------------------------------------------- */
+
+void ia2_run_key(void *value, uint32_t stub);
+
+void ia2_run_key(void *value, uint32_t stub) {
+    struct exit_record *record = ia2_record_find(atomic_load(&key_records[stub]));
+    if (record) { /* else the key was deleted while this thread was ending: glibc may or may not have called it */
+        ia2_run_with(record, (uintptr_t)value, 0);
+    }
+}
+
+static uint32_t take_key_stub(ia2_record_number number) {
+    for (uint32_t stub = 0; stub < IA2_KEY_STUBS; stub++) {
+        ia2_record_number none = 0;
+        if (atomic_load_explicit(&key_records[stub], memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong(&key_records[stub], &none, number)) {
+            return stub;
+        }
+    }
+    return IA2_KEY_STUBS;
+}
+
+static int key_create(pthread_key_t *key, void (*destructor)(void *), uintptr_t registrar) {
+    ia2_real_resolve();
+    if (!destructor) {
+        return ia2_real.key_create(key, NULL);
+    }
+    struct exit_record *record =
+        make_record(IA2_EXIT_PTHREAD_KEY, (uintptr_t)destructor, 0, 0, registrar, IA2_REPEATED);
+    if (!record) {
+        return ia2_real.key_create(key, destructor);
+    }
+    uint32_t stub = take_key_stub(ia2_record_publish(record));
+    if (stub == IA2_KEY_STUBS) { /* as many live keys as glibc has: it will say so itself */
+        ia2_record_free(record);
+        ia2_count(&ia2_counters.bypassed);
+        return ia2_real.key_create(key, destructor);
+    }
+    int result = ia2_real.key_create(key, (void (*)(void *))ia2_key_stub(stub));
+    if (result != 0) {
+        atomic_store(&key_records[stub], 0);
+    } else if (*key < IA2_KEY_STUBS) {
+        atomic_store(&stub_of_key[*key], (uint16_t)(stub + 1));
+    }
+    return finish(record, result);
+}
+
+IA2_PUBLIC int pthread_key_create(pthread_key_t *key, void (*destructor)(void *)) {
+    return key_create(key, destructor, (uintptr_t)__builtin_return_address(0));
+}
+
+/* libstdc++ calls it by this name. */
+IA2_PUBLIC int __pthread_key_create(pthread_key_t *key, void (*destructor)(void *));
+
+int __pthread_key_create(pthread_key_t *key, void (*destructor)(void *)) {
+    return key_create(key, destructor, (uintptr_t)__builtin_return_address(0));
+}
+
+/* C11 threads: glibc's own tss_create calls pthread_key_create inside libc, where nobody can stand in front. */
+IA2_PUBLIC int tss_create(tss_t *key, tss_dtor_t destructor) {
+    int result = key_create(key, destructor, (uintptr_t)__builtin_return_address(0));
+    return result == 0 ? thrd_success : result == ENOMEM ? thrd_nomem : thrd_error;
+}
+
+IA2_PUBLIC int pthread_key_delete(pthread_key_t key) {
+    ia2_real_resolve();
+    int result = ia2_real.key_delete(key);
+    if (result == 0 && key < IA2_KEY_STUBS) {
+        uint32_t stub = atomic_exchange(&stub_of_key[key], 0);
+        if (stub != 0) {
+            struct exit_record *record = ia2_record_find(atomic_exchange(&key_records[stub - 1u], 0));
+            if (record) {
+                ia2_record_free(record);
+            }
+        }
+    }
+    return result;
+}
+
+IA2_PUBLIC void tss_delete(tss_t key) { (void)pthread_key_delete(key); }

@@ -1,0 +1,180 @@
+#include "identify.h"
+
+#include <dlfcn.h>
+
+#include "shared_objects.h"
+#include "system.h"
+
+#define NOTE_COMPARTMENT 1u /* type of the note "IA2" that claims a compartment (ia2_exit_note.h) */
+
+/* Who uses a compartment number, and a name for it: that of its first object. Only written under the lock of the table. */
+enum { FREE, OWN, CLAIMED };
+static uint8_t use[IA2_MAP_MAX_COMPARTMENT + 1u];
+static const char *first_of[IA2_MAP_MAX_COMPARTMENT + 1u];
+static char main_path[4096];
+
+static uintptr_t align(uintptr_t value, uintptr_t to) { return (value + to - 1) & ~(to - 1); }
+
+/* Walks the notes of one PT_NOTE segment (ELF gABI, "Note Section"): the build ID, and the claim of a compartment. */
+static void read_notes(struct ia2_object *object, uintptr_t start, uintptr_t size, uintptr_t alignment, int *claim) {
+    uintptr_t at = start;
+    const uintptr_t end = start + size;
+    const uintptr_t step = alignment == 8 ? 8 : 4;
+    while (end - at >= sizeof(ElfW(Nhdr)) && at < end) {
+        const ElfW(Nhdr) *note = (const void *)at;
+        uintptr_t name = at + sizeof *note;
+        uintptr_t content = align(name + note->n_namesz, step);
+        uintptr_t next = align(content + note->n_descsz, step);
+        if (note->n_namesz > end - name || content > end || note->n_descsz > end - content) {
+            return;
+        }
+        if (note->n_namesz == 4 && ia2_equal((const char *)name, "GNU") && note->n_type == NT_GNU_BUILD_ID) {
+            object->build_id_size = note->n_descsz < IA2_MAP_BUILD_ID ? note->n_descsz : IA2_MAP_BUILD_ID;
+            for (uint32_t i = 0; i < object->build_id_size; i++) {
+                object->build_id[i] = ((const uint8_t *)content)[i];
+            }
+        } else if (note->n_namesz == 4 && ia2_equal((const char *)name, "IA2") && note->n_type == NOTE_COMPARTMENT &&
+                   note->n_descsz >= 4) {
+            uint32_t id = *(const uint32_t *)content;
+            *claim = id <= IA2_MAP_MAX_COMPARTMENT ? (int)id : *claim;
+        }
+        at = next;
+    }
+}
+
+static const char *path_of(const struct dl_phdr_info *info) {
+    if (info->dlpi_name && info->dlpi_name[0]) {
+        return info->dlpi_name;
+    }
+    if (!main_path[0]) {
+        long length = ia2_syscall3(SYS_readlink, (long)"/proc/self/exe", (long)main_path, sizeof main_path - 1);
+        if (length <= 0) {
+            ia2_copy(main_path, sizeof main_path, "main"); /* no /proc: it still needs a name */
+        }
+    }
+    return main_path;
+}
+
+void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
+    int claim = -1;
+    object->base = info->dlpi_addr;
+    object->path = path_of(info);
+    object->start = UINTPTR_MAX;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + segment->p_vaddr;
+        uintptr_t end = start + segment->p_memsz;
+        if (segment->p_type == PT_LOAD) {
+            object->start = start < object->start ? start : object->start;
+            object->end = end > object->end ? end : object->end;
+            uintptr_t dynamic = (uintptr_t)object->dynamic;
+            if (dynamic >= start && dynamic < end) {
+                object->dynamic_writable = (segment->p_flags & PF_W) != 0;
+            }
+        } else if (segment->p_type == PT_GNU_RELRO) {
+            object->relro_start = start;
+            object->relro_end = end;
+        } else if (segment->p_type == PT_NOTE) {
+            read_notes(object, start, segment->p_memsz, segment->p_align, &claim);
+        }
+    }
+    object->decided_by = IA2_BY_UNLISTED;
+    if (claim >= 0) {
+        object->decided_by = IA2_BY_NOTE;
+        object->compartment = (uint16_t)claim;
+        object->clash = use[claim] == OWN;
+        use[claim] = CLAIMED;
+    }
+}
+
+static const char *soname_of(const struct ia2_object *object) {
+    const char *strings = NULL;
+    uintptr_t name = 0;
+    bool named = false;
+    for (const ElfW(Dyn) *entry = object->dynamic; entry->d_tag != DT_NULL; entry++) {
+        if (entry->d_tag == DT_STRTAB) {
+            /* ld.so relocates this entry in place, except in the vdso. */
+            strings = (const char *)(entry->d_un.d_ptr < object->base ? entry->d_un.d_ptr + object->base
+                                                                      : entry->d_un.d_ptr);
+        } else if (entry->d_tag == DT_SONAME) {
+            name = entry->d_un.d_val;
+            named = true;
+        }
+    }
+    return strings && named ? strings + name : NULL;
+}
+
+static bool holds_malloc(const struct ia2_object *object) {
+    static uintptr_t provider; /* the object that `malloc` resolves to serves everyone */
+    if (!provider) {
+        provider = (uintptr_t)dlsym(RTLD_DEFAULT, "malloc");
+    }
+    return provider >= object->start && provider < object->end;
+}
+
+static bool shared_by_default(const struct ia2_object *object, const char *soname) {
+    const char *base = ia2_base_name(object->path);
+    for (const char *const *pattern = ia2_shared_patterns; *pattern; pattern++) {
+        bool whole = false;
+        for (const char *at = *pattern; *at; at++) {
+            whole = whole || *at == '/';
+        }
+        if (ia2_glob(*pattern, whole ? object->path : base) || (!whole && soname && ia2_glob(*pattern, soname))) {
+            return true;
+        }
+    }
+    return holds_malloc(object);
+}
+
+/* The lowest free compartment number above the map's; the last number serves all objects that come after it. */
+static uint16_t own_compartment(void) {
+    uint32_t id = ia2_map_last_compartment() + 1;
+    while (id < IA2_MAP_MAX_COMPARTMENT && use[id] != FREE) {
+        id++;
+    }
+    if (id > IA2_MAP_MAX_COMPARTMENT) {
+        id = IA2_MAP_MAX_COMPARTMENT;
+    }
+    use[id] = OWN;
+    return (uint16_t)id;
+}
+
+void ia2_choose_compartment(struct ia2_object *object) {
+    const char *soname = soname_of(object);
+    const char *name = soname ? soname : ia2_base_name(object->path);
+    object->listed = ia2_map_find(object->build_id, object->build_id_size, name);
+    if (object->listed) {
+        object->compartment = (uint16_t)object->listed->compartment;
+        object->decided_by = IA2_BY_MAP;
+    } else if (object->decided_by == IA2_BY_NOTE) {
+        /* The claim stands: no policy speaks of this object. */
+    } else if (shared_by_default(object, soname)) {
+        object->compartment = 0;
+        object->decided_by = IA2_BY_DEFAULT;
+    } else {
+        uint32_t unlisted = ia2_map_unlisted();
+        object->compartment = unlisted == IA2_MAP_EACH ? own_compartment() : (uint16_t)unlisted;
+    }
+    if (!first_of[object->compartment]) {
+        first_of[object->compartment] = name;
+    }
+}
+
+void ia2_leave_compartment(const struct ia2_object *object, bool last) {
+    uint16_t id = object->compartment;
+    uintptr_t name = (uintptr_t)first_of[id];
+    if ((name >= object->start && name < object->end) || first_of[id] == ia2_base_name(object->path)) {
+        first_of[id] = NULL;
+    }
+    if (last && use[id] == OWN) {
+        use[id] = FREE;
+    }
+}
+
+const char *ia2_compartment_name(uint16_t id) {
+    const char *name = ia2_map_compartment_name(id);
+    if (!name) {
+        name = id == 0 ? "shared" : first_of[id];
+    }
+    return name ? name : "?";
+}

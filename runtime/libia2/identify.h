@@ -1,0 +1,16 @@
+/* What an object says of itself: segments, build ID, notes; and the compartment that follows. */
+#ifndef IA2_IDENTIFY_H
+#define IA2_IDENTIFY_H
+
+#include "objects.h"
+
+/* Fills everything of `object` that its program headers and its notes tell, from `info`. Only under the lock of the table. */
+void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info);
+
+/* Chooses the compartment: the map's, a note's claim, the default list, or what happens to unlisted objects. */
+void ia2_choose_compartment(struct ia2_object *object);
+
+/* The object is gone; `last`: no other object is in its compartment, so its number may be used again. */
+void ia2_leave_compartment(const struct ia2_object *object, bool last);
+
+#endif

@@ -1,0 +1,62 @@
+/* The table of loaded objects: one slot for each, with its compartment and what was taken over from its dynamic section. */
+#ifndef IA2_OBJECTS_H
+#define IA2_OBJECTS_H
+
+#include <elf.h>
+#include <link.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "map.h"
+
+#define IA2_MAX_OBJECTS 4096u
+#define IA2_NO_OBJECT 0u /* slot 0 is never used, so that 0 can say "none" */
+#define IA2_NO_OWNER UINT16_MAX
+
+enum ia2_decided_by { IA2_BY_UNLISTED, IA2_BY_DEFAULT, IA2_BY_NOTE, IA2_BY_MAP };
+
+struct ia2_object {
+    const struct link_map *map;   /* NULL: the slot is free */
+    uintptr_t base;               /* difference between addresses in the file and in memory */
+    uintptr_t start, end;         /* of all its segments */
+    ElfW(Dyn) *dynamic;
+    uintptr_t relro_start, relro_end;
+    bool dynamic_writable;        /* the segment of `dynamic` is writable, RELRO aside */
+    const char *path;             /* of the link_map; of main: what /proc/self/exe says */
+    uint8_t build_id[IA2_MAP_BUILD_ID];
+    uint32_t build_id_size;
+    const struct ia2_map_object *listed; /* in the exit map, or NULL */
+    uint16_t compartment;
+    uint8_t decided_by;           /* enum ia2_decided_by */
+    bool clash;                   /* its note claims a number that the runtime had given to another object */
+    bool seen;                    /* during a synchronisation */
+    const char *why_not;          /* NULL where it is covered */
+    ElfW(Dyn) *fini_array;        /* the entries of `dynamic`, NULL where there is none */
+    ElfW(Dyn) *fini_array_size;
+    ElfW(Dyn) *fini;
+    uintptr_t *entries;           /* the object's own .fini_array */
+    uint32_t entry_count;         /* destructors taken over: array entries and DT_FINI */
+    uint32_t first_record;        /* chain of their records in the order in which they run */
+    uintptr_t stub[1];            /* what DT_FINI_ARRAY points to while it is taken over */
+};
+
+/* Brings the table up to date with what is loaded: new objects are taken over, vanished ones forgotten. Cheap when nothing has
+ * changed. Not in a signal handler; the first call is the constructor's. */
+void ia2_objects_sync(void);
+
+/* Slot of the object that `address` lies in, IA2_NO_OBJECT if there is none or it is not known yet. Any time, any thread,
+ * signal handlers: it takes no lock. */
+uint32_t ia2_object_at(uintptr_t address);
+
+/* The same, but brings the table up to date when an object is there that it does not know. Not in a signal handler. */
+uint32_t ia2_object_at_now(uintptr_t address);
+
+struct ia2_object *ia2_object(uint32_t slot);
+
+/* Grows by one whenever a slot is given back: caches of slots are void then. */
+uint32_t ia2_objects_epoch(void);
+
+/* Name of a compartment for messages: the map's, else that of its first object; never NULL. */
+const char *ia2_compartment_name(uint16_t id);
+
+#endif

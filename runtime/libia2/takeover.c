@@ -1,0 +1,164 @@
+#include "takeover.h"
+
+#include <sys/mman.h>
+
+#include "events.h"
+#include "owner.h"
+#include "records.h"
+#include "run.h"
+#include "stubs.h"
+#include "system.h"
+
+static const uintptr_t page = 4096;
+
+static void find_entries(struct ia2_object *object) {
+    object->fini_array = object->fini_array_size = object->fini = NULL;
+    for (ElfW(Dyn) *entry = object->dynamic; entry->d_tag != DT_NULL; entry++) {
+        if (entry->d_tag == DT_FINI_ARRAY) {
+            object->fini_array = entry;
+        } else if (entry->d_tag == DT_FINI_ARRAYSZ) {
+            object->fini_array_size = entry;
+        } else if (entry->d_tag == DT_FINI) {
+            object->fini = entry;
+        }
+    }
+    if (!object->fini_array || !object->fini_array_size || object->fini_array_size->d_un.d_val < sizeof(uintptr_t)) {
+        object->fini_array = object->fini_array_size = NULL;
+    }
+}
+
+/* Opens (or closes again) the pages of the three entries. RELRO has made them read-only; ld.so closed whole pages. */
+static bool set_protection(const struct ia2_object *object, bool writable) {
+    uintptr_t start = (uintptr_t)object->dynamic & ~(page - 1);
+    const ElfW(Dyn) *last = object->dynamic;
+    for (const ElfW(Dyn) *entry = object->dynamic; entry->d_tag != DT_NULL; entry++) {
+        last = entry;
+    }
+    uintptr_t end = ((uintptr_t)(last + 1) + page - 1) & ~(page - 1);
+    uintptr_t relro_start = object->relro_start & ~(page - 1);
+    uintptr_t relro_end = object->relro_end & ~(page - 1);
+    if (object->dynamic_writable) {
+        /* Only the pages that RELRO covers are closed; the others are writable as they are. */
+        start = start > relro_start ? start : relro_start;
+        end = end < relro_end ? end : relro_end;
+    }
+    return start >= end || ia2_mprotect(start, end - start, writable ? PROT_READ | PROT_WRITE : PROT_READ) == 0;
+}
+
+/* Appends a record for one entry to the chain that ends at `*last` (0: empty). Returns false when there is no room. */
+static bool add_record(struct ia2_object *object, uint32_t slot, uint32_t kind, uintptr_t function, uint32_t *last) {
+    struct exit_record *record = ia2_record_new();
+    if (!record) {
+        return false;
+    }
+    record->function = function;
+    record->argument = 0;
+    record->dso = object->start;
+    record->registrar = 0;
+    record->kind = (uint8_t)kind;
+    ia2_owner_of_fini(record, slot);
+    ia2_record_publish(record);
+    ia2_count(&ia2_counters.registered);
+    uint32_t number = record->index + 1u;
+    if (*last) {
+        atomic_store(&ia2_record_at(*last - 1u)->next, number);
+    } else {
+        object->first_record = number;
+    }
+    *last = number;
+    object->entry_count++;
+    if (ia2_tracing) {
+        ia2_event_register(record);
+    }
+    return true;
+}
+
+static bool make_records(struct ia2_object *object, uint32_t slot) {
+    uint32_t last = 0;
+    if (object->fini_array) {
+        object->entries = (uintptr_t *)(object->base + object->fini_array->d_un.d_ptr);
+        for (size_t i = object->fini_array_size->d_un.d_val / sizeof(uintptr_t); i-- > 0;) {
+            if (!add_record(object, slot, IA2_EXIT_FINI_ARRAY, object->entries[i], &last)) {
+                return false;
+            }
+        }
+    }
+    return !object->fini ||
+           add_record(object, slot, IA2_EXIT_FINI, object->base + object->fini->d_un.d_ptr, &last);
+}
+
+void ia2_drop_taken(struct ia2_object *object) {
+    uint32_t number = object->first_record;
+    while (number) {
+        struct exit_record *record = ia2_record_at(number - 1u);
+        number = atomic_load(&record->next);
+        ia2_record_free(record);
+    }
+    object->first_record = 0;
+    object->entry_count = 0;
+}
+
+void ia2_take_over(struct ia2_object *object, uint32_t slot) {
+    find_entries(object);
+    object->first_record = 0;
+    object->entry_count = 0;
+    if (!object->fini_array && !object->fini) {
+        return;
+    }
+    if (!make_records(object, slot)) {
+        object->why_not = "no memory for its records";
+    } else if (!set_protection(object, true)) {
+        object->why_not = "its dynamic section cannot be made writable";
+    }
+    if (object->why_not) {
+        ia2_drop_taken(object);
+        object->fini_array = object->fini_array_size = object->fini = NULL;
+        return;
+    }
+    object->stub[0] = ia2_fini_stub(slot);
+    if (object->fini_array) {
+        object->fini_array->d_un.d_ptr = (uintptr_t)object->stub - object->base;
+        object->fini_array_size->d_un.d_val = sizeof object->stub;
+        if (object->fini) {
+            object->fini->d_un.d_ptr = (uintptr_t)ia2_nothing - object->base;
+        }
+    } else {
+        object->fini->d_un.d_ptr = object->stub[0] - object->base;
+    }
+    set_protection(object, false);
+}
+
+bool ia2_still_taken(const struct ia2_object *object) {
+    if (object->fini_array) {
+        return object->fini_array->d_un.d_ptr == (uintptr_t)object->stub - object->base;
+    }
+    return !object->fini || object->fini->d_un.d_ptr == object->stub[0] - object->base;
+}
+
+void ia2_run_fini(uint32_t slot) {
+    struct ia2_object *object = ia2_object(slot);
+    if (slot == IA2_NO_OBJECT || slot >= IA2_MAX_OBJECTS || !object->map) {
+        ia2_event_fault("a finalisation stub was called for an object that is not loaded", NULL);
+        return;
+    }
+    if (!object->map->l_name[0] && !ia2_thread.unloading) {
+        /* The program itself is finalised first of all: this is _dl_fini. */
+        ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, -1);
+    }
+    ia2_thread.finalising++;
+    uint32_t number = object->first_record;
+    for (size_t i = object->entry_count; number; i--) {
+        struct exit_record *record = ia2_record_at(number - 1u);
+        uint32_t next = atomic_load_explicit(&record->next, memory_order_relaxed);
+        if (record->kind == IA2_EXIT_FINI_ARRAY) {
+            uintptr_t now = object->entries[object->fini ? i - 2 : i - 1];
+            if (now != record->function) {
+                ia2_event_fault("an entry of .fini_array has changed since the object was loaded", object->path);
+                record->function = now; /* nothing is enforced yet: run what would have run without us */
+            }
+        }
+        ia2_run_with(record, 0, 0);
+        number = next;
+    }
+    ia2_thread.finalising--;
+}

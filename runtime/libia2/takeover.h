@@ -1,0 +1,20 @@
+/* Taking over DT_FINI_ARRAY and DT_FINI of one object (design section 7, fact 1), and giving them back. */
+#ifndef IA2_TAKEOVER_H
+#define IA2_TAKEOVER_H
+
+#include "objects.h"
+
+/* Points the object's dynamic section at the stub of `slot` and makes a record for each of its destructors. On failure
+ * object->why_not says why and everything is as before. Only under the lock of the table. */
+void ia2_take_over(struct ia2_object *object, uint32_t slot);
+
+/* Is the object's dynamic section still as ia2_take_over() left it? False also for another object in its place. */
+bool ia2_still_taken(const struct ia2_object *object);
+
+/* Frees the records of an object that is gone. Only under the lock of the table. */
+void ia2_drop_taken(struct ia2_object *object);
+
+/* Runs the destructors of the object in `slot`: its array from the last entry to the first, then DT_FINI. The stubs call it. */
+void ia2_run_fini(uint32_t slot);
+
+#endif
