@@ -89,18 +89,9 @@ IA2_PUBLIC int __cxa_atexit(void (*function)(void *), void *argument, void *dso)
     return finish(record, ia2_real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, dso));
 }
 
-/* Only programs linked against glibc 2.0 call this one; all others have an atexit of their own that calls __cxa_atexit. */
-IA2_PUBLIC int atexit(void (*function)(void)) {
-    ia2_real_resolve();
-    struct exit_record *record = make_record(IA2_EXIT_ATEXIT, (uintptr_t)function, 0, (uintptr_t)function,
-                                             (uintptr_t)__builtin_return_address(0), 0);
-    if (!record) {
-        return ia2_real.cxa_atexit((void (*)(void *))(void *)function, NULL, NULL);
-    }
-    ia2_record_number number = ia2_record_publish(record);
-    return finish(record, ia2_real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, NULL));
-}
-
+/* No atexit here: glibc exports none on x86-64, each object has one of its own (libc_nonshared) that passes its dso_handle to
+ * __cxa_atexit. If we exported one, the linker would bind objects that link us to it and the dso_handle would be lost: dlclose
+ * could not run their handlers. */
 IA2_PUBLIC int on_exit(void (*function)(int, void *), void *argument) {
     ia2_real_resolve();
     struct exit_record *record = make_record(IA2_EXIT_ON_EXIT, (uintptr_t)function, (uintptr_t)argument, 0,
