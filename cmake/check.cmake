@@ -1,10 +1,5 @@
 # `ninja check`: every C test through ctest, then the Python tests of the host lane. Included last.
-find_program(IA2_PYTHON NAMES python3 python HINTS ${CMAKE_SOURCE_DIR}/.venv/bin
-             DOC "Python 3.11 or later with the package's dev extras" NO_DEFAULT_PATH)
-if(NOT IA2_PYTHON)
-  find_package(Python3 3.11 REQUIRED COMPONENTS Interpreter)
-  set(IA2_PYTHON ${Python3_EXECUTABLE})
-endif()
+include(cmake/python.cmake)
 
 get_directory_property(IA2_BUILT DIRECTORY ${CMAKE_SOURCE_DIR} BUILDSYSTEM_TARGETS)
 list(FILTER IA2_BUILT EXCLUDE REGEX "^dl_debug_test$")

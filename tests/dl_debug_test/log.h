@@ -1,0 +1,27 @@
+/* The program's own account of what happened: one line for each registration and for each destructor that runs.
+ *
+ * Each line is composed on the stack and written by one write(2), without stdio and malloc: callable at any time,
+ * from a destructor, a signal handler or a thread that ends. It goes to the descriptor that the environment
+ * variable DL_DEBUG_LOG_FD names, else to standard output. Implemented by a library of its own that no compartment
+ * claims: it is shared, so that every destructor may use it with only its owner's memory open. */
+#ifndef DL_DEBUG_LOG_H
+#define DL_DEBUG_LOG_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* `register kind=KIND function=FUNCTION result=RESULT`: a registration function returned RESULT. */
+void log_registered(const char *kind, const char *function, int result);
+
+/* `run kind=KIND function=FUNCTION` and, unless `what` is NULL, ` WHAT=VALUE`: a destructor runs. */
+void log_ran(const char *kind, const char *function, const char *what, long value);
+
+/* `step WHAT=VALUE`: anything else that a run with the runtime must do as a run without it does. */
+void log_step(const char *what, long value);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
