@@ -22,19 +22,23 @@ _CAPABILITY_WORDS = struct.Struct("<II")
 
 def why_not(image: ElfImage) -> str | None:
     """One clause that says why the runtime cannot cover the object, or None where it can."""
+    return not_glibc(image) or (_secure(image) if image.is_program else None)
+
+
+def not_glibc(image: ElfImage) -> str | None:
+    """One clause that says why no glibc ld.so loads the object, or None where one does."""
     if image.type == "static":
         return "static program: no ld.so, so no library can be preloaded"
     if image.type == "static-pie":
         return "static PIE: it relocates itself, so no library can be preloaded"
     if any(_MUSL.search(name) for name in image.needed):
         return "linked against musl: only glibc programs can be covered"
-    if not image.is_program:
-        return None
-    return _interpreter(image.interpreter or "") or _secure(image)
+    return loader_problem(image.interpreter or "") if image.is_program else None
 
 
 @lru_cache(maxsize=64)
-def _interpreter(path: str) -> str | None:
+def loader_problem(path: str) -> str | None:
+    """Why a program with this PT_INTERP cannot be covered, or None for a glibc ld.so."""
     if _MUSL.search(path):
         return f"its dynamic linker {path} is musl's: only glibc programs can be covered"
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import pydemumble
+import pydemumble  # type: ignore[import-untyped]
 
 #: A longer symbol stays as it is: demangled, it would be unreadable.
 _MAX_SYMBOL = 4096
@@ -16,4 +16,5 @@ def demangle(symbol: str) -> str | None:
     base = symbol.partition("@")[0]
     if not base.startswith(("_Z", "_R", "__Z")) or len(base) > _MAX_SYMBOL:
         return None
-    return pydemumble.demangle(base) or None
+    name: str = pydemumble.demangle(base)
+    return name or None

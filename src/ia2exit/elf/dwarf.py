@@ -30,7 +30,7 @@ def function_names(path: str, addresses: Iterable[int]) -> dict[int, str]:
                 _collect(unit, wanted, found)
                 if len(found) == len(wanted):
                     break
-    except Exception:  # noqa: BLE001 pyelftools raises whatever a damaged section makes it stumble over
+    except Exception:  # pyelftools raises whatever a damaged section makes it stumble over
         return found
     return found
 
@@ -38,9 +38,10 @@ def function_names(path: str, addresses: Iterable[int]) -> dict[int, str]:
 def _units(info: Any, wanted: set[int]) -> Iterator[Any]:
     """The compilation units that may hold the addresses: by .debug_aranges where it knows them, else all."""
     ranges = info.get_aranges()
-    offsets = {ranges.cu_offset_at_addr(address) for address in wanted} if ranges else {None}
-    if None not in offsets:
-        yield from (info.get_CU_at(offset) for offset in sorted(offsets))
+    offsets: set[int | None] = {ranges.cu_offset_at_addr(address) for address in wanted} if ranges else {None}
+    known = sorted(offset for offset in offsets if offset is not None)
+    if len(known) == len(offsets):
+        yield from (info.get_CU_at(offset) for offset in known)
     else:
         yield from info.iter_CUs()
 
