@@ -12,15 +12,26 @@ from ia2exit.commands import VERBS
 from ia2exit.errors import Ia2exitError
 
 
+class _Help(argparse.HelpFormatter):
+    """Help as wide as ``COLUMNS`` says: the default asks shutil, whose import is slow, for every argument added."""
+
+    def __init__(self, prog: str) -> None:
+        columns = os.environ.get("COLUMNS", "")
+        super().__init__(prog, width=int(columns) - 2 if columns.isdecimal() and int(columns) > 40 else 98)
+
+
 def _parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser for all verbs; only ``verb`` has its arguments, so that only its module is imported."""
     parser = argparse.ArgumentParser(
-        prog="ia2exit", description="Every destructor of a process runs with only its owner's memory open."
+        prog="ia2exit",
+        description="Every destructor of a process runs with only its owner's memory open.",
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    verbs = parser.add_subparsers(prog="ia2exit", dest="verb", metavar="VERB", title="verbs")
     for name, (module, text) in VERBS.items():
-        sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        description = text[0].upper() + text[1:] + "."
+        sub = verbs.add_parser(name, help=text, description=description, formatter_class=_Help)
         if name == verb:
             importlib.import_module(module).add_arguments(sub)
     return parser

@@ -18,6 +18,7 @@ DEFAULT_ROWS = 1000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``run``."""
+    parser.usage = "ia2exit run [option …] -- CMD [argument …]"
     add = parser.add_argument
     add("-p", "--policy", metavar="FILE", help="policy that says which object is in which compartment (TOML)")
     add("--map", metavar="FILE", help="binary exit map to use instead of a policy")
