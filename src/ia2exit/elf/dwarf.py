@@ -6,26 +6,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ia2exit.elf.image import ElfImage
+
 #: .debug_info larger than this is not read: it would take minutes for one name.
 _MAX_INFO = 1 << 29
 
 
-def function_names(path: str, addresses: Iterable[int]) -> dict[int, str]:
+def function_names(image: ElfImage, addresses: Iterable[int]) -> dict[int, str]:
     """Linkage name (else name) of the functions that start at these addresses; a missing key is an unknown function.
 
     Damaged DWARF counts as none: names are a help for the reader, nothing is decided by them.
     """
+    section = image.section(".debug_info") or image.section(".zdebug_info")
+    if section is None or section.size > _MAX_INFO:
+        return {}
     wanted = set(addresses)
     found: dict[int, str] = {}
     try:
         from elftools.elf.elffile import ELFFile
 
-        with Path(path).open("rb") as file:
-            elf = ELFFile(file)
-            section = elf.get_section_by_name(".debug_info")
-            if section is None or section.data_size > _MAX_INFO:
-                return {}
-            info = elf.get_dwarf_info(relocate_dwarf_sections=False)
+        with Path(image.path).open("rb") as file:
+            info = ELFFile(file).get_dwarf_info(relocate_dwarf_sections=False)
             for unit in _units(info, wanted):
                 _collect(unit, wanted, found)
                 if len(found) == len(wanted):

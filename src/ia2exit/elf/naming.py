@@ -44,7 +44,7 @@ class Naming:
                 names[rva] = Name(symbol, source)
             missing -= names.keys()
         for image in (self._image, *self._debug_images) if missing else ():
-            for rva, symbol in dwarf.function_names(image.path, missing).items():
+            for rva, symbol in dwarf.function_names(image, missing).items():
                 names[rva] = Name(symbol, "dwarf")
             missing -= names.keys()
         return names

@@ -50,7 +50,7 @@ def scan(
     outcomes = scan_files(plan.tasks, disassemble=disassemble, jobs=jobs, progress=progress)
     for task, outcome in zip(plan.tasks, outcomes, strict=True):
         if isinstance(outcome, ScannedObject):
-            objects.append(plan.bound(outcome))
+            objects.append(plan.bound(task, outcome))
         elif isinstance(outcome, Problem):
             if task.path in plan.required:
                 raise Ia2exitError(outcome.message)

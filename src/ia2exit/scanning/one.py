@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from ia2exit.elf.image import ElfImage
 from ia2exit.elf.naming import Naming
 from ia2exit.elf.search import Loaded, needed_objects
 from ia2exit.errors import Ia2exitError
-from ia2exit.model import Address, Destructor, ScannedObject
+from ia2exit.model import Address, Destructor, Problem, ScannedObject
 from ia2exit.scanning.fini import fini_destructors
 
 
@@ -32,18 +33,28 @@ def scan_object(path: str, *, disassemble: bool, bind: bool = False) -> ScannedO
     claimed, noted = notes.read(image)
     destructors = _with_claims([*_registrations(image, disassemble), *fini_destructors(image)], noted)
     scanned = ScannedObject(
-        path=path,
+        path=_text(path),
         build_id=image.build_id,
-        soname=image.soname,
+        soname=image.soname and _text(image.soname),
         type=image.type,
-        needed=image.needed,
-        interpreter=image.interpreter,
+        needed=[_text(name) for name in image.needed],
+        interpreter=image.interpreter and _text(image.interpreter),
         coverable=(reason := coverage.why_not(image)) is None,
         why_not=reason,
         claimed=claimed,
         destructors=_named(image, destructors),
     )
-    return _bound_alone(scanned) if bind else scanned
+    return _bound_alone(path, scanned) if bind else scanned
+
+
+def problem(path: str, error: Ia2exitError) -> Problem:
+    """The record of a file that could not be used."""
+    return Problem(path=_text(path), message=_text(str(error)))
+
+
+def _text(name: str) -> str:
+    """A name from a file or the file system, its bytes that are no UTF-8 written as escapes: JSON cannot hold them."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _registrations(image: ElfImage, disassemble: bool) -> list[Destructor]:
@@ -74,11 +85,13 @@ def _named(image: ElfImage, destructors: list[Destructor]) -> list[Destructor]:
         symbol = destructor.symbol
         if symbol is None and destructor.rva in names:
             symbol, source = names[destructor.rva]
-            changes |= {"symbol": symbol, "symbol_source": source}
+            changes |= {"symbol": _text(symbol), "symbol_source": source}
+        elif symbol is not None:
+            changes["symbol"] = _text(symbol)
         if symbol is not None:
-            changes["name"] = demangle(symbol)
+            changes["name"] = demangle(_text(symbol))
         if destructor.site and destructor.site.rva in callers:
-            changes["site"] = replace(destructor.site, caller=callers[destructor.site.rva])
+            changes["site"] = replace(destructor.site, caller=_text(callers[destructor.site.rva]))
         named.append(replace(destructor, **changes) if changes else destructor)
     return named
 
@@ -107,11 +120,11 @@ def bind_imports(scanned: ScannedObject, closure: Closure, user: Loaded) -> Scan
     return _replaced(scanned, bound)
 
 
-def _bound_alone(scanned: ScannedObject) -> ScannedObject:
+def _bound_alone(path: str, scanned: ScannedObject) -> ScannedObject:
     if not scanned.coverable or not any(map(is_unbound, scanned.destructors)):
         return scanned
     try:
-        objects = needed_objects(scanned.path)
+        objects = needed_objects(path)
         return bind_imports(scanned, Closure(objects), objects[0])
     except Ia2exitError:
         return scanned

@@ -14,7 +14,7 @@ from ia2exit.elf.image import ElfImage
 from ia2exit.elf.search import Loaded, needed_objects
 from ia2exit.errors import Ia2exitError
 from ia2exit.model import Problem, ScannedObject
-from ia2exit.scanning.one import bind_imports
+from ia2exit.scanning.one import bind_imports, problem
 
 #: e_type of a relocatable object and of a core dump: no process loads them.
 _NOT_LOADED = (1, 4)
@@ -74,7 +74,7 @@ class Plan:
             except NotLoadableError:
                 continue
             except Ia2exitError as error:
-                self.problems.append(Problem(path=path, message=str(error)))
+                self.problems.append(problem(path, error))
         if len(self.tasks) == before and not self._seen and not self.problems:
             raise Ia2exitError(f"{folder}: no ELF program or shared object below it; name another folder")
 
@@ -95,11 +95,11 @@ class Plan:
         self.tasks.append(Task(path, bind))
         return True
 
-    def bound(self, scanned: ScannedObject) -> ScannedObject:
+    def bound(self, task: Task, scanned: ScannedObject) -> ScannedObject:
         """The object with its imported destructors bound, where it was found as part of a closure."""
-        if scanned.path not in self._closures:
+        if task.path not in self._closures:
             return scanned
-        return bind_imports(scanned, *self._closures[scanned.path])
+        return bind_imports(scanned, *self._closures[task.path])
 
     def _files_below(self, folder: str) -> Iterable[str]:
         """ELF programs and shared objects below a folder, in sorted order, each real file once.
@@ -120,7 +120,7 @@ class Plan:
         """A folder below that may not be entered: a scan that leaves it out must not look complete."""
         path = str(error.filename)
         message = f"{path}: the folder cannot be read ({error.strerror}); scan as a user who may read it"
-        self.problems.append(Problem(path=path, message=message))
+        self.problems.append(problem(path, Ia2exitError(message)))
 
 
 def _may_be_loaded(path: str) -> bool:

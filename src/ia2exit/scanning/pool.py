@@ -13,7 +13,7 @@ from functools import partial
 from ia2exit.elf.file import NotLoadableError
 from ia2exit.errors import Ia2exitError
 from ia2exit.model import Problem, ScannedObject
-from ia2exit.scanning.one import scan_object
+from ia2exit.scanning.one import problem, scan_object
 from ia2exit.scanning.plan import Task
 
 #: What one file gives: an object, a problem, or None for a file that no process loads.
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 Worker = Callable[[list[Task]], list[Outcome]]
 
 #: Work below this many bytes is done before a pool has started.
-_SMALL = 4 << 20
+_SMALL = 32 << 20
 #: What a file costs beside its size, in bytes of code that would take as long to disassemble.
 _FILE_COST = 64 << 10
 #: What a byte weighs without disassembly, relative to one with.
@@ -129,10 +129,8 @@ def _isolated(worker: Worker, task: Task) -> Outcome:
         try:
             return pool.submit(worker, [task]).result()[0]
         except BrokenProcessPool:
-            return Problem(
-                path=task.path,
-                message=f"{task.path}: the process that read it was killed; check memory, and scan it by itself",
-            )
+            what = "the process that read it was killed; check memory, and scan it by itself"
+            return problem(task.path, Ia2exitError(f"{task.path}: {what}"))
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
@@ -149,4 +147,4 @@ def _attempt(task: Task, disassemble: bool) -> Outcome:
     except NotLoadableError:
         return None
     except Ia2exitError as error:
-        return Problem(path=task.path, message=str(error))
+        return problem(task.path, error)
