@@ -21,7 +21,7 @@ from iced_x86 import (
 )
 
 from ia2exit.scanning.code_memory import Memory
-from ia2exit.scanning.code_values import Entry, Load, Offset, Simple, Stack, Value, join, load, plus
+from ia2exit.scanning.code_values import Entry, Load, Offset, Result, Simple, Stack, Value, join, load, plus
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 = range(12)
 ARGUMENTS = (RDI, RSI, RDX, RCX, R8, R9)
@@ -56,6 +56,7 @@ _READ_ONLY = frozenset(
 )
 _WRITES = (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
 _WORDS = (MemorySize.UINT64, MemorySize.INT64, MemorySize.QWORD_OFFSET)
+_NEAR = (OpKind.NEAR_BRANCH64, OpKind.NEAR_BRANCH32)
 _IMMEDIATES = (
     OpKind.IMMEDIATE8,
     OpKind.IMMEDIATE32,
@@ -135,15 +136,17 @@ class Machine:
         """Carry out one instruction that is neither call nor jump."""
         self._steps.get(instruction.mnemonic, self._other)(instruction)
 
-    def called(self) -> None:
-        """Forget what a called function may have changed."""
+    def called(self, instruction: Instruction) -> None:
+        """Forget what the function that a call goes to may have changed; rax is what it returned."""
         registers = self.state.registers
         for number in _SCRATCH:
             registers[number] = None
+        if instruction.op0_kind in _NEAR:
+            registers[RAX] = Result(instruction.near_branch_target)
 
     def target(self, instruction: Instruction) -> Value:
         """Where a call or jump goes to, as a value."""
-        if instruction.op0_kind in (OpKind.NEAR_BRANCH64, OpKind.NEAR_BRANCH32):
+        if instruction.op0_kind in _NEAR:
             return instruction.near_branch_target
         return self._operand(instruction, 0)
 

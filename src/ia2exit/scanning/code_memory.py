@@ -15,6 +15,7 @@ from ia2exit.scanning.code_values import Import
 _SYMBOLIC = (elf.R_X86_64_64, elf.R_X86_64_GLOB_DAT, elf.R_X86_64_JUMP_SLOT)
 _STV_DEFAULT = 0
 _ENDBR64 = b"\xf3\x0f\x1e\xfa"
+_MASK = (1 << 64) - 1
 
 
 class Memory:
@@ -38,7 +39,7 @@ class Memory:
 
     def pointer(self, rva: int) -> int | Import | None:
         """The 64-bit word at ``rva`` once the object is loaded, or None where only running the program would tell."""
-        index = int(self._offsets.searchsorted(rva))
+        index = int(self._offsets.searchsorted(np.uint64(rva)))
         if index < len(self._offsets) and int(self._offsets[index]) == rva:
             return self._relocated(index)
         segment = self.image.load_of(rva)
@@ -54,7 +55,7 @@ class Memory:
         relocation = self._relocations[index]
         kind, addend = int(relocation["type"]), int(relocation["addend"])
         if kind == elf.R_X86_64_RELATIVE:
-            return addend
+            return addend & _MASK
         if kind not in _SYMBOLIC or (kind == elf.R_X86_64_64 and addend != 0):
             return None
         return self._bound(int(relocation["symbol"]))

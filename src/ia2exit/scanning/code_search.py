@@ -24,6 +24,7 @@ _CHUNK = 1 << 20
 #: Longest instruction that is searched for.
 _OVERLAP = 8
 _JUMP_SLOT = b"\xff\x25"
+_PUSH_SLOT = b"\xff\x35"
 _ENDBR64 = b"\xf3\x0f\x1e\xfa"
 #: What follows ``jmp *slot(%rip)`` in a PLT entry: push of the relocation's number, or padding (binutils, lld, mold).
 _PLT_TAILS = (b"\x68", b"\x66\x90", b"\x90", b"\x0f\x1f", b"\x66\x0f\x1f", b"\xcc", b"\x66\x2e\x0f\x1f", b"\x41\xbb")
@@ -111,6 +112,12 @@ class CodeSearch:
         around = self._around(position)
         if around is None or around[16:18] != _JUMP_SLOT or not around[22:].startswith(_PLT_TAILS):
             return False
+        function = self._function_around(position)
+        if function is not None:
+            # binutils describe a whole PLT as one function: it starts with PLT0 or with an entry.
+            code = self._image.read(function, 7)
+            code = code[4:] if code.startswith(_ENDBR64) else code
+            return code.removeprefix(b"\xf2")[:2] in (_JUMP_SLOT, _PUSH_SLOT)
         start = min(self._plt_starts(position))
         if start % 8:
             return False
@@ -122,6 +129,12 @@ class CodeSearch:
             or before.endswith((b"\x00\x00", b"\x90", b"\x0f\x1f\x40\x00", b"\x0f\x1f\x44\x00\x00", b"\xcc"))
             or b"\x0f\x1f" in before[-7:]
         )
+
+    def _function_around(self, position: int) -> int | None:
+        """Start of the function of the unwind table that ``position`` lies in, or None."""
+        functions = self._image.functions
+        index = int(functions[:, 0].searchsorted(np.uint64(position), side="right")) - 1
+        return int(functions[index, 0]) if index >= 0 and position < int(functions[index, 1]) else None
 
     def _plt_starts(self, position: int) -> set[int]:
         """Where the PLT entry with its jump at ``position`` may start."""

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 #: A merge of more values than this is unknown.
-MAX_CHOICES = 4
+MAX_CHOICES = 16
 #: Chains of loads through a parameter (``p->a->b``) deeper than this are unknown.
 _MAX_DEPTH = 3
 _MASK = (1 << 64) - 1
@@ -49,13 +49,19 @@ class Load(msgspec.Struct, frozen=True):
     address: Entry | Offset | Load
 
 
+class Result(msgspec.Struct, frozen=True):
+    """What the function at an RVA returned (a lambda's conversion to a function pointer, for one)."""
+
+    function: int
+
+
 class Choice(msgspec.Struct, frozen=True):
     """One of several values, depending on the path taken; None among them stands for paths that are unknown."""
 
     values: frozenset[Simple]
 
 
-Simple: TypeAlias = int | Import | Entry | Stack | Offset | Load | None
+Simple: TypeAlias = int | Import | Entry | Stack | Offset | Load | Result | None
 Value: TypeAlias = Simple | Choice
 
 

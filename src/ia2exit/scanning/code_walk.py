@@ -20,7 +20,7 @@ _LONGEST = 15
 #: How far before a call decoding starts where no function is known around it.
 _WINDOW = 256
 
-#: Called before each call or jump that leaves the function, with the machine's state just before it.
+#: Called before each call, return, or jump that leaves the function, with the machine's state just before it.
 Visitor = Callable[[Instruction, Machine], None]
 
 
@@ -48,13 +48,13 @@ def synchronised(code: bytes, rva: int, hit: int) -> int:
 def walk(
     instructions: Sequence[Instruction], machine: Machine, hits: Collection[int], visit: Visitor, *, known_entry: bool
 ) -> None:
-    """Walk through a function and visit every call, and every jump out of it.
+    """Walk through a function and visit every call, return, and jump out of it.
 
     Args:
         instructions: all of the function, in order.
         machine: carries out the instructions.
         hits: addresses of interest: walking stops when all of them were passed.
-        visit: called before each call or jump out, in the state that it is made in.
+        visit: called before each of these, in the state that it is made in.
         known_entry: the first instruction is the function's entry.
     """
     _Walk(instructions, machine, hits, visit).run(known_entry)
@@ -139,7 +139,7 @@ class _Walk:
         machine = self._machine
         if flow in (FlowControl.CALL, FlowControl.INDIRECT_CALL):
             self._visit(instruction, machine)
-            machine.called()
+            machine.called(instruction)
             return True
         if flow in (FlowControl.CONDITIONAL_BRANCH, FlowControl.UNCONDITIONAL_BRANCH, FlowControl.INDIRECT_BRANCH):
             target = None
@@ -154,4 +154,6 @@ class _Walk:
             if target is not None:
                 self._arrive(target, machine.state.copy())
             return True
+        if flow == FlowControl.RETURN:
+            self._visit(instruction, machine)
         return flow not in (FlowControl.RETURN, FlowControl.EXCEPTION)
