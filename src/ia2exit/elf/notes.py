@@ -38,7 +38,9 @@ def read(image: ElfImage) -> tuple[int | None, list[Destructor]]:
                 )
             claimed = number
         elif note.type == NT_DESTRUCTOR:
-            destructors.append(_destructor(image, note))
+            destructor = _destructor(image, note)
+            if destructor is not None:
+                destructors.append(destructor)
         else:
             raise image.error(
                 f".note.ia2.exit has a note of type {note.type}, expected 1 or 2",
@@ -69,9 +71,12 @@ def _compartment(image: ElfImage, note: Note) -> int:
     return _limit(image, number)
 
 
-def _destructor(image: ElfImage, note: Note) -> Destructor:
+def _destructor(image: ElfImage, note: Note) -> Destructor | None:
+    """The destructor that a note lists; None where it names a weak symbol that the link did not find (address 0)."""
     relative, kind, compartment = _checked(image, note, _DESTRUCTOR)
     rva = note.rva + relative
+    if rva == 0:
+        return None
     if not 1 <= kind <= len(KINDS):
         raise image.error(
             f".note.ia2.exit: destructor of kind {kind}, expected 1 to {len(KINDS)}",

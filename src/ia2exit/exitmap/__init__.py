@@ -28,6 +28,7 @@ __all__ = [
     "parse_map",
     "read_binary",
     "read_map",
+    "scan_for_map",
     "write_binary",
     "write_output",
 ]
@@ -41,11 +42,36 @@ def _warn(text: str) -> None:
     warnings.warn(text, MapWarning, stacklevel=3)
 
 
+def scan_for_map(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScanResult:
+    """Scan what a map is to be made of: files with all that they need, folders.
+
+    Raises:
+        Ia2exitError: nothing was found, a named file cannot be used, or the runtime cannot cover it (a static program,
+            one for musl, a setuid one): a map of it would never be read.
+    """
+    from ia2exit.scanning import scan
+
+    named = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    scanned = scan(named, progress=progress)
+    for item in scanned.objects:
+        if item.path in named and not item.coverable:
+            raise Ia2exitError(
+                f"{item.path}: the runtime cannot cover it ({item.why_not}), expected a glibc program or shared object;"
+                " name another"
+            )
+    return scanned
+
+
 def build_map(
     policy: PolicyFile | Policy | str | os.PathLike[str] | None,
     paths: ScanResult | str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     notice: Callable[[str], None] = _warn,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ExitMap:
     """The exit map of some objects: which destructor belongs to which compartment.
 
@@ -56,18 +82,14 @@ def build_map(
         notice: called with one line for each thing that does not stop the map but should be known: a note that the
             policy overrules, copies of an object that disagree, a file that could not be used. By default a
             :class:`MapWarning`.
+        progress: called with (files scanned, files in all).
 
     Raises:
         Ia2exitError: the policy cannot be read or does not fit the objects (a pattern that matches nothing, two that
             claim one object), there is nothing to map, or an object contradicts itself.
     """
     loaded = load_policy(policy)
-    if isinstance(paths, ScanResult):
-        scanned = paths
-    else:
-        from ia2exit.scanning import scan
-
-        scanned = scan([paths] if isinstance(paths, (str, os.PathLike)) else list(paths))
+    scanned = paths if isinstance(paths, ScanResult) else scan_for_map(paths, progress=progress)
     for problem in scanned.problems:
         notice(f"{problem.path}: left out: {problem.message.removeprefix(f'{problem.path}: ')}")
     if not scanned.objects:
