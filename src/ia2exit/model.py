@@ -6,6 +6,7 @@ afterwards. JSON carries addresses as hexadecimal strings (``"0x1a40"``), Python
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -22,9 +23,7 @@ SHARED = 0
 MAX_COMPARTMENT = 4095
 
 #: What can run at exit, unload or thread end (docs/exit-handling.md, "Kinds").
-Kind = Literal[
-    "fini_array", "fini", "cxa_atexit", "atexit", "on_exit", "quick_exit", "thread_atexit", "pthread_key"
-]
+Kind = Literal["fini_array", "fini", "cxa_atexit", "atexit", "on_exit", "quick_exit", "thread_atexit", "pthread_key"]
 KINDS: tuple[Kind, ...] = (
     "fini_array",
     "fini",
@@ -170,6 +169,8 @@ class ExitMap(Record, frozen=True, kw_only=True):
 
 T = TypeVar("T")
 
+_ADDRESS = re.compile("0x[0-9a-fA-F]+")
+
 
 def _encode_hook(value: Any) -> Any:
     if isinstance(value, Address):
@@ -179,7 +180,7 @@ def _encode_hook(value: Any) -> Any:
 
 def _decode_hook(kind: type, value: Any) -> Any:
     if kind is Address and isinstance(value, str):
-        if not value.startswith("0x"):
+        if not _ADDRESS.fullmatch(value):
             raise ValueError(f'expected an address such as "0x1a40", got "{value}"')
         return Address(value, 16)
     raise ValueError(f'expected an address such as "0x1a40", got {value!r}')

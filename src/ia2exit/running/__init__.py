@@ -54,7 +54,7 @@ def run(
     Args:
         command: the program and its arguments; looked up in PATH as the shell does.
         policy: a policy file: a map for the program and the objects it needs is made from it.
-        map: an exit map, or a file with a binary one; not together with ``policy``.
+        map: an exit map, or a file with one, JSON or binary; not together with ``policy``.
         mode: what a violation leads to; ``observe`` unless the environment says otherwise.
         backend: how memory is closed; ``auto`` unless the environment says otherwise.
         trace: keep the events in this file (schemas/events.schema.json).
@@ -80,14 +80,16 @@ def run(
     from ia2exit.native import runtime_library
 
     with keeping.private_folder() as folder:
-        events = os.path.join(folder, "events")
+        events, binary = os.path.join(folder, "events"), os.path.join(folder, "map")
         os.close(os.open(events, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        mapped = policy is not None or map is not None
+        said = _write_map(policy, map, program, binary) if mapped else []
         started = environments.with_runtime(
             variables,
             library=str(runtime_library()),
             trace=events,
             follow=follow,
-            map=_binary_map(policy, map, program, folder),
+            map=binary if mapped else None,
             mode=mode,
             backend=backend,
         )
@@ -96,15 +98,16 @@ def run(
             keeping.keep(events, target)
         elif variables.get("IA2_TRACE_EXIT", "0") not in ("", "0"):
             keeping.append(events, variables["IA2_TRACE_EXIT"])
-        return _result(words, program, ended, _Wanted(events, target, follow))
+        return _result(words, program, ended, _Wanted(events, target, follow, said))
 
 
 class _Wanted(NamedTuple):
-    """Where the events are, where they were kept, whether children were followed."""
+    """Where the events are, where they were kept, whether children were followed, what to say first."""
 
     events: str
     kept: str | None
     follow: bool
+    said: list[str]
 
 
 def _check_request(policy: object, map: object, mode: str | None, backend: str | None) -> None:
@@ -120,26 +123,26 @@ def _check_request(policy: object, map: object, mode: str | None, backend: str |
         )
 
 
-def _binary_map(
+def _write_map(
     policy: str | os.PathLike[str] | None,
     map: ExitMap | str | os.PathLike[str] | None,
     program: Program,
-    folder: str,
-) -> str | None:
-    """The binary map for the runtime: as given, or made from the policy and the program's objects."""
-    if policy is None and map is None:
-        return None
+    path: str,
+) -> list[str]:
+    """Write the binary map for the runtime, as given or made from a policy. Returns what is to be known about it."""
     from ia2exit import exitmap
 
+    said: list[str] = []
     if policy is not None:
-        map = exitmap.build_map(policy, [program.image])
-    elif isinstance(map, (str, os.PathLike)):
-        path = os.path.abspath(os.fspath(map))
-        exitmap.read_binary(path)  # refuses what the runtime would refuse, but in time
-        return path
-    path = os.path.join(folder, "map")
-    exitmap.write_binary(map, path)
-    return path
+        made: ExitMap | exitmap.BinaryMap = exitmap.build_map(policy, [program.image], notice=said.append)
+    elif isinstance(map, str | os.PathLike):
+        made = exitmap.read_map(map)  # refuses what the runtime would refuse, but in time
+    else:
+        assert map is not None
+        made = map
+    with open(path, "wb") as file:
+        file.write(exitmap.write_binary(made))
+    return said
 
 
 def _result(command: list[str], program: Program, ended: Ended, wanted: _Wanted) -> RunResult:
@@ -157,7 +160,7 @@ def _result(command: list[str], program: Program, ended: Ended, wanted: _Wanted)
         core=ended.core,
         ns=ended.ns,
         processes=[named(process) for process in found.processes],
-        notes=outcome.notes(found, ended, program.image, follow=wanted.follow),
+        notes=wanted.said + outcome.notes(found, ended, program.image, follow=wanted.follow),
         malformed=found.malformed,
         truncated=found.truncated,
         trace=wanted.kept,

@@ -31,7 +31,7 @@ def _with_name(row: Ran, symbols: Mapping[str, Mapping[int, str]]) -> Ran:
 def demangled(symbol: str) -> str:
     """A C++ or Rust symbol as people write it; any other as it is."""
     if not symbol.startswith(("_Z", "_R")):
-        return symbol
-    from pydemumble import demangle
+        return symbol  # without the demangler, which takes 5 ms to load
+    from ia2exit.elf.demangle import demangle
 
     return demangle(symbol) or symbol

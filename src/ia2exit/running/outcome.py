@@ -6,6 +6,7 @@ import os
 import signal as signals
 from collections.abc import Sequence
 
+from ia2exit.model import EVENTS_VERSION
 from ia2exit.running.launch import Ended
 from ia2exit.running.records import Process
 from ia2exit.running.trace import Trace
@@ -34,6 +35,11 @@ def notes(trace: Trace, ended: Ended, program: str, *, follow: bool) -> list[str
 
 def _about(process: Process, first: bool, ended: Ended, label: str, *, follow: bool) -> list[str]:
     found = [f"{label}: {fault.what}: {fault.detail}" for fault in process.faults]
+    if process.start and process.start.version != EVENTS_VERSION:
+        found.append(
+            f"{label}: its events are of version {process.start.version}, expected {EVENTS_VERSION}: "
+            "libia2.so and this package do not belong together; install both anew"
+        )
     if process.replaced_by is not None:
         found.append(_replaced(process, label, follow=follow))
     elif process.end is None:

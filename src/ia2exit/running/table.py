@@ -13,8 +13,8 @@ from ia2exit.running.records import Process, Ran, RunResult
 #: A destructor is called slow when its own time is at least this, and this share of its process's.
 SLOW_NS = 1_000_000
 SLOW_SHARE = 0.1
-#: Functions are not cut below this width, however narrow the terminal.
-_MIN_FUNCTION = 24
+#: Functions are not cut below this width, however narrow the terminal; without one, columns stay this close.
+_MIN_FUNCTION, _MAX_FUNCTION = 24, 64
 _BOLD, _YELLOW, _PLAIN = "\033[1m", "\033[1;33m", "\033[0m"
 _RIGHT = {"#", "time", "own"}
 
@@ -53,12 +53,15 @@ def _of(process: Process, width: int | None, colour: bool, rows: int | None) -> 
     if any(_when(row) for row in shown):
         columns.insert(1, "when")
     widths = {key: max(len(key), *(len(cell[key]) for cell in cells)) for key in columns}
-    if width is not None:
+    if width is None:
+        widths["function"] = min(widths["function"], _MAX_FUNCTION)  # a longer one pushes its line out
+    else:
         others = sum(widths.values()) - widths["function"] + 2 * len(columns) + len("  <- slow")
         widths["function"] = min(widths["function"], max(_MIN_FUNCTION, width - others))
-    yield _paint(_line({key: key for key in columns}, widths), _BOLD, colour)
+    cut = width is not None
+    yield _paint(_line({key: key for key in columns}, widths, cut), _BOLD, colour)
     for row, cell in zip(shown, cells, strict=True):
-        line = _line(cell, widths)
+        line = _line(cell, widths, cut)
         yield _paint(f"{line}  <- slow", _YELLOW, colour) if row.order in slow else line
     if len(shown) < len(process.destructors):
         yield f"  … and {len(process.destructors) - len(shown)} more (--rows 0 shows all)"
@@ -118,12 +121,12 @@ def _owner(row: Ran) -> str:
     return (row.owner_name or str(row.owner)) + marks
 
 
-def _line(cell: dict[str, str], widths: dict[str, int]) -> str:
-    return "  " + "  ".join(_fit(cell[key], width, key in _RIGHT) for key, width in widths.items()).rstrip()
+def _line(cell: dict[str, str], widths: dict[str, int], cut: bool) -> str:
+    return "  " + "  ".join(_fit(cell[key], width, key in _RIGHT, cut) for key, width in widths.items()).rstrip()
 
 
-def _fit(text: str, width: int, right: bool) -> str:
-    if len(text) > width:
+def _fit(text: str, width: int, right: bool, cut: bool) -> str:
+    if cut and len(text) > width:
         text = text[: width - 1] + "…"
     return text.rjust(width) if right else text.ljust(width)
 
