@@ -10,6 +10,7 @@
 #include "system.h"
 
 bool ia2_tracing;
+bool ia2_watching;
 
 static struct ia2_sink trace = {.fd = -1};
 static struct ia2_sink diag = {.fd = -1};
@@ -78,6 +79,7 @@ const char *ia2_events_open(void) {
     }
     ia2_tracing = trace.fd >= 0;
     diagnosing = diag.fd >= 0 && !(ia2_tracing && diag.device == trace.device && diag.inode == trace.inode);
+    ia2_watching = ia2_tracing || diagnosing;
     return wrong;
 }
 
@@ -110,8 +112,8 @@ static const char *kind_name(const struct exit_record *record) {
 }
 
 static void put_identity(struct ia2_line *line, const struct exit_record *record) {
-    ia2_line_number(line, "record", record->index);
-    ia2_line_number(line, "generation", atomic_load_explicit(&record->generation, memory_order_relaxed));
+    ia2_line_number(line, "record", ia2_record_place(record));
+    ia2_line_number(line, "generation", ia2_record_generation(record));
 }
 
 static void put_record(struct ia2_line *line, const struct exit_record *record) {
@@ -120,7 +122,7 @@ static void put_record(struct ia2_line *line, const struct exit_record *record) 
     put_place(line, "function", record->function);
     uint32_t slot = record->dso ? ia2_object_at(record->dso) : IA2_NO_OBJECT; /* a non-PIE program may give 0 */
     ia2_line_string(line, "dso", slot ? ia2_object(slot)->path : NULL);
-    if (record->registrar) {
+    if (ia2_record_registrar(record)) {
         put_place(line, "registrar", record->registrar);
     } else {
         ia2_line_null(line, "registrar");
@@ -283,21 +285,14 @@ void ia2_event_exec(const char *path, const char *how, bool child) {
 
 static uint64_t value(_Atomic uint64_t *counter) { return atomic_load_explicit(counter, memory_order_relaxed); }
 
-static uint64_t live_records(void) {
-    uint64_t live = 0;
-    for (uint32_t i = 0; i < ia2_record_slots(); i++) {
-        const struct exit_record *record = ia2_record_at(i);
-        live += record && atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_LIVE;
-    }
-    return live;
-}
-
 static void put_counters(struct ia2_sink *sink) {
     struct ia2_line line;
     begin(&line, "counters");
-    uint64_t ran = value(&ia2_counters.ran);
+    struct ia2_census census;
+    ia2_record_census(&census);
+    uint64_t ran = census.ran + value(&ia2_counters.ran);
     uint64_t fallback = value(&ia2_counters.fallback);
-    ia2_line_number(&line, "registered", value(&ia2_counters.registered));
+    ia2_line_number(&line, "registered", census.registered + value(&ia2_counters.registered));
     ia2_line_number(&line, "ran", ran);
     ia2_line_number(&line, "success", ran - fallback);
     ia2_line_number(&line, "fallback", fallback);
@@ -309,14 +304,14 @@ static void put_counters(struct ia2_sink *sink) {
     ia2_line_number(&line, "foreign", value(&ia2_counters.foreign));
     ia2_line_number(&line, "vague", value(&ia2_counters.vague));
     ia2_line_number(&line, "bystander", 0);
-    ia2_line_number(&line, "left", live_records());
+    ia2_line_number(&line, "left", census.live);
     ia2_line_number(&line, "lost", value(&ia2_counters.lost));
     send(sink, &line);
 }
 
 void ia2_event_end(const char *how, int status) {
     /* Not may_write(): on the way of _exit we may be a child of vfork(), which must leave its parent's memory alone. */
-    if ((!ia2_tracing && !diagnosing) || ia2_getpid() != atomic_load(&process) || atomic_exchange(&ended, true)) {
+    if (!ia2_watching || ia2_getpid() != atomic_load(&process) || atomic_exchange(&ended, true)) {
         return;
     }
     if (diagnosing) {

@@ -11,7 +11,8 @@
 #include "objects.h"
 #include "records.h"
 
-extern bool ia2_tracing; /* set once by ia2_events_open() */
+extern bool ia2_tracing;  /* events go out; set once by ia2_events_open() */
+extern bool ia2_watching; /* events or counters go out */
 
 /* Opens the trace and the diagnosis sink. Returns NULL, or what could not be opened, for a line on standard error.
  * Only from the constructor. */

@@ -16,10 +16,18 @@ static _Atomic uint16_t stub_of_key[IA2_KEY_STUBS]; /* stub + 1 */
 static _Atomic ia2_record_number quick_records[IA2_QUICK_STUBS];
 static _Atomic uint32_t quick_used;
 
+/* Rule 2 for the common case, from the cache: an argument and a call site in the object that `dso` points into. */
+static inline bool owner_is_cached(const struct exit_record *record) {
+    const struct ia2_owner_cache *cache = &ia2_owner_cache;
+    return record->dso == cache->dso && cache->plain && cache->epoch == ia2_objects_epoch() &&
+           record->registrar - cache->start < cache->size &&
+           (record->argument == 0 || record->argument - cache->start < cache->size);
+}
+
 /* A filled record whose owner is known, not yet live; NULL when there is no room or the runtime is not set up: the caller
  * then passes the registration on as it came, and the destructor runs uncovered (`bypassed`). */
-static struct exit_record *make_record(enum ia2_exit_kind kind, uintptr_t function, uintptr_t argument, uintptr_t dso,
-                                       uintptr_t registrar, uint8_t flags) {
+static inline struct exit_record *make_record(enum ia2_exit_kind kind, uintptr_t function, uintptr_t argument,
+                                              uintptr_t dso, uintptr_t registrar, uint8_t flags) {
     struct exit_record *record = ia2_ready ? ia2_record_new() : NULL;
     if (!record) {
         ia2_count(&ia2_counters.bypassed);
@@ -31,28 +39,30 @@ static struct exit_record *make_record(enum ia2_exit_kind kind, uintptr_t functi
     record->registrar = registrar;
     record->kind = (uint8_t)kind;
     record->flags = flags;
-    ia2_owner_resolve(record);
+    if (dso != 0 && owner_is_cached(record)) {
+        record->owner = ia2_owner_cache.owner;
+    } else {
+        ia2_owner_resolve(record);
+    }
     return record;
 }
 
 /* Says that the registration stands, or takes the record back where glibc refused it. */
 static int finish(struct exit_record *record, int result) {
     if (result != 0) {
-        ia2_record_free(record);
+        ia2_record_return(record);
         return result;
     }
-    ia2_count(&ia2_counters.registered);
     if (__builtin_expect(ia2_tracing, 0)) {
         ia2_event_register(record);
     }
     return 0;
 }
 
-static void run_number(ia2_record_number number, uintptr_t first, uintptr_t second) {
-    struct exit_record *record = ia2_record_find(number);
+static void run_record(struct exit_record *record, uintptr_t first, uintptr_t second) {
     if (!record) {
         ia2_count(&ia2_counters.refused);
-        ia2_event_fault("a destructor was refused", "glibc came back with a record number that names no record");
+        ia2_event_fault("a destructor was refused", "glibc came back with a number that names no live record");
         return;
     }
     bool unloading = ia2_thread.unloading || ia2_thread.finalising;
@@ -70,12 +80,20 @@ static void run_number(ia2_record_number number, uintptr_t first, uintptr_t seco
 
 static void run_cxa(void *number, int status) {
     struct exit_record *record = ia2_record_find((ia2_record_number)number);
-    run_number((ia2_record_number)number, record ? record->argument : 0, (uintptr_t)(unsigned)status);
+    if (__builtin_expect(record && ia2_unwatched_exit, 1)) {
+        /* What ia2_run_destructor() comes down to when nobody watches. glibc hands each number out once. */
+        atomic_store_explicit(&record->number, (uintptr_t)number & IA2_GENERATION_MASK, memory_order_relaxed);
+        atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);
+        ((void (*)(uintptr_t, int))record->function)(record->argument, status);
+        atomic_store_explicit(&record->state, IA2_DONE, memory_order_relaxed);
+        return;
+    }
+    run_record(record, record ? record->argument : 0, (uintptr_t)(unsigned)status);
 }
 
 static void run_on_exit(int status, void *number) {
     struct exit_record *record = ia2_record_find((ia2_record_number)number);
-    run_number((ia2_record_number)number, (uintptr_t)(unsigned)status, record ? record->argument : 0);
+    run_record(record, (uintptr_t)(unsigned)status, record ? record->argument : 0);
 }
 
 IA2_PUBLIC int __cxa_atexit(void (*function)(void *), void *argument, void *dso) {
@@ -120,7 +138,7 @@ IA2_PUBLIC int __cxa_thread_atexit_impl(void (*function)(void *), void *argument
 void ia2_run_quick(uint32_t stub, int status);
 
 void ia2_run_quick(uint32_t stub, int status) {
-    run_number(atomic_load(&quick_records[stub]), 0, (uintptr_t)(unsigned)status);
+    run_record(ia2_record_find(atomic_load(&quick_records[stub])), 0, (uintptr_t)(unsigned)status);
 }
 
 IA2_PUBLIC int __cxa_at_quick_exit(void (*function)(void *), void *dso) {
@@ -175,7 +193,7 @@ static int key_create(pthread_key_t *key, void (*destructor)(void *), uintptr_t 
     }
     uint32_t stub = take_key_stub(ia2_record_publish(record));
     if (stub == IA2_KEY_STUBS) { /* as many live keys as glibc has: it will say so itself */
-        ia2_record_free(record);
+        ia2_record_return(record);
         ia2_count(&ia2_counters.bypassed);
         return ia2_real.key_create(key, destructor);
     }

@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <sched.h>
-#include <stdatomic.h>
 
 #include "events.h"
 #include "identify.h"
@@ -16,15 +15,14 @@
 static struct ia2_object objects[IA2_MAX_OBJECTS];
 static _Atomic uint16_t index_of[INDEX_SIZE];
 static uint32_t highest;              /* highest slot in use, only under the lock */
-static _Atomic uint32_t epoch;
 static _Atomic int lock_owner;        /* thread that synchronises, 0 when none does */
 static unsigned long long seen_adds;  /* dlpi_adds and dlpi_subs at the last synchronisation */
 static unsigned long long seen_subs;
 static bool any_sync;
 
-struct ia2_object *ia2_object(uint32_t slot) { return &objects[slot]; }
+_Atomic uint32_t ia2_epoch;
 
-uint32_t ia2_objects_epoch(void) { return atomic_load_explicit(&epoch, memory_order_acquire); }
+struct ia2_object *ia2_object(uint32_t slot) { return &objects[slot]; }
 
 static uint32_t hash(const void *map) { return (uint32_t)(((uintptr_t)map >> 4) * 0x9e3779b97f4a7c15u >> 50); }
 
@@ -74,7 +72,7 @@ static void forget(uint32_t slot) {
     }
     ia2_leave_compartment(object, last);
     *object = (struct ia2_object){0};
-    atomic_fetch_add_explicit(&epoch, 1, memory_order_release);
+    atomic_fetch_add_explicit(&ia2_epoch, 1, memory_order_release);
 }
 
 static const ElfW(Dyn) *dynamic_of(const struct dl_phdr_info *info) {

@@ -4,6 +4,7 @@
 
 #include <elf.h>
 #include <link.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -53,8 +54,9 @@ uint32_t ia2_object_at_now(uintptr_t address);
 
 struct ia2_object *ia2_object(uint32_t slot);
 
+extern _Atomic uint32_t ia2_epoch;
 /* Grows by one whenever a slot is given back: caches of slots are void then. */
-uint32_t ia2_objects_epoch(void);
+static inline uint32_t ia2_objects_epoch(void) { return atomic_load_explicit(&ia2_epoch, memory_order_acquire); }
 
 /* Name of a compartment for messages: the map's, else that of its first object; never NULL. */
 const char *ia2_compartment_name(uint16_t id);

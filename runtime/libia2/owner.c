@@ -4,22 +4,7 @@
 #include "run.h"
 #include "symbols.h"
 
-/* The last dso_handle that this thread resolved: most registrations of an object come one after the other. */
-static __thread struct {
-    uintptr_t dso;
-    uint32_t slot;
-    uint32_t epoch;
-} last;
-
-static uint32_t object_of_dso(uintptr_t dso) {
-    uint32_t epoch = ia2_objects_epoch();
-    if (dso != last.dso || epoch != last.epoch) {
-        last.slot = ia2_object_at_now(dso);
-        last.dso = dso;
-        last.epoch = epoch;
-    }
-    return last.slot;
-}
+__thread struct ia2_owner_cache ia2_owner_cache;
 
 static bool inside(const struct ia2_object *object, uintptr_t address) {
     return address >= object->start && address < object->end;
@@ -59,12 +44,21 @@ static void check_foreign(struct exit_record *record, const struct ia2_object *o
 
 /* Rule 2: the object that `dso` points into. The exit map may say more of a function of that same object. */
 static bool by_dso(struct exit_record *record) {
-    uint32_t slot = record->dso ? object_of_dso(record->dso) : IA2_NO_OBJECT;
+    uint32_t epoch = ia2_objects_epoch();
+    uint32_t slot = record->dso ? ia2_object_at_now(record->dso) : IA2_NO_OBJECT;
     if (slot == IA2_NO_OBJECT) {
         return false;
     }
     const struct ia2_object *object = ia2_object(slot);
     record->owner = object->compartment;
+    ia2_owner_cache = (struct ia2_owner_cache){
+        .dso = record->dso,
+        .start = object->start,
+        .size = object->end - object->start,
+        .epoch = epoch,
+        .owner = object->compartment,
+        .plain = object->listed == NULL,
+    };
     if (object->listed && inside(object, record->function)) {
         const struct ia2_destructor *entry =
             ia2_map_destructor(object->listed, record->function - object->base, 0);

@@ -7,12 +7,11 @@
 struct ia2_real ia2_real;
 bool ia2_ready;
 
-/* Where each answer goes; `atexit` is only there for programs older than glibc 2.1 (a hidden version), so it may be missing. */
+/* Where each answer goes. */
 static const struct {
     const char *name;
     size_t offset;
 } table[] = {
-    {"__cxa_atexit", offsetof(struct ia2_real, cxa_atexit)},
     {"on_exit", offsetof(struct ia2_real, on_exit)},
     {"__cxa_at_quick_exit", offsetof(struct ia2_real, cxa_at_quick_exit)},
     {"__cxa_thread_atexit_impl", offsetof(struct ia2_real, cxa_thread_atexit_impl)},
@@ -31,16 +30,12 @@ static const struct {
     {"execveat", offsetof(struct ia2_real, execveat)},
     {"posix_spawn", offsetof(struct ia2_real, posix_spawn)},
     {"posix_spawnp", offsetof(struct ia2_real, posix_spawnp)},
+    {"__cxa_atexit", offsetof(struct ia2_real, cxa_atexit)}, /* last: it says that all are there */
 };
 
-void ia2_real_resolve(void) {
-    static bool resolved;
-    if (resolved) {
-        return;
-    }
+void ia2_real_resolve_now(void) {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         void *found = dlsym(RTLD_NEXT, table[i].name);
         *(void **)((char *)&ia2_real + table[i].offset) = found;
     }
-    resolved = true;
 }

@@ -9,7 +9,6 @@
 
 struct ia2_real {
     int (*cxa_atexit)(void (*)(void *), void *, void *);
-    int (*atexit)(void (*)(void));
     int (*on_exit)(void (*)(int, void *), void *);
     int (*cxa_at_quick_exit)(void (*)(void *), void *);
     int (*cxa_thread_atexit_impl)(void (*)(void *), void *, void *);
@@ -36,7 +35,12 @@ struct ia2_real {
 extern struct ia2_real ia2_real;
 
 /* Fills `ia2_real` once; later calls return at once. The constructor calls it, and any hook that is called before it. */
-void ia2_real_resolve(void);
+void ia2_real_resolve_now(void);
+static inline void ia2_real_resolve(void) {
+    if (__builtin_expect(!ia2_real.cxa_atexit, 0)) {
+        ia2_real_resolve_now();
+    }
+}
 
 /* True when the runtime is set up and hooks may do more than pass on. */
 extern bool ia2_ready;

@@ -1,131 +1,168 @@
 #include "records.h"
 
-#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 
+#include "run.h"
 #include "system.h"
 
-/* Chunk k holds FIRST << k records: the table doubles without moving, and an index finds its chunk with one bit scan. */
-#define FIRST 1024u
-#define CHUNKS 15u /* 33 million records */
+/* One range of addresses, reserved once and opened step by step: whether a pointer is a record is one comparison, and an
+ * index needs no search. */
+#define RESERVED (256ul << 20) /* 4 million records */
+#define STEP (128ul << 10)
+#define BATCH 32u              /* slots that a thread takes at once, so that most registrations need no locked instruction */
 
-static struct exit_record first_chunk[FIRST];
-static struct exit_record *_Atomic chunks[CHUNKS] = {first_chunk};
-static _Atomic uint32_t used;        /* slots handed out at least once */
-static _Atomic uint64_t free_list;   /* tag << 32 | index + 1: the tag makes the compare-and-swap safe against ABA */
+struct ia2_record_table ia2_records;
+__thread struct ia2_record_batch ia2_record_batch;
 
-static uint32_t chunk_of(uint32_t index) { return 31u - (uint32_t)__builtin_clz(index / FIRST + 1u); }
-static uint32_t chunk_start(uint32_t chunk) { return FIRST * ((1u << chunk) - 1u); }
-static uint32_t chunk_size(uint32_t chunk) { return FIRST << chunk; }
+static size_t reserved;         /* bytes */
+static _Atomic size_t opened;   /* bytes from the start of the table that are writable */
+static _Atomic int grower;      /* thread that reserves or opens, 0 when none does; the others wait */
 
-static struct exit_record *slot_at(uint32_t index) {
-    uint32_t chunk = chunk_of(index);
-    if (chunk >= CHUNKS) {
-        return NULL;
+static bool reserve(void) {
+    struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+    ia2_syscall2(SYS_getrlimit, RLIMIT_AS, (long)&limit);
+    size_t size = RESERVED;
+    /* A program that runs in a bounded address space must not miss what we take of it. */
+    while (limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur / 64 && size > 2 * STEP) {
+        size /= 2;
     }
-    struct exit_record *start = atomic_load_explicit(&chunks[chunk], memory_order_acquire);
-    return start ? start + (index - chunk_start(chunk)) : NULL;
+    long at = ia2_syscall(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at < 0 && at > -4096) {
+        return false;
+    }
+    reserved = size;
+    ia2_records.base = (struct exit_record *)at;
+    return true;
 }
 
-/* Makes sure that the chunk of `index` exists. */
-static bool grow(uint32_t index) {
-    uint32_t chunk = chunk_of(index);
-    if (chunk >= CHUNKS) {
+/* Opens one more step. The first pages come as they are touched; later ones at once, which costs a fraction of their faults. */
+static bool open_step(void) {
+    size_t done = atomic_load_explicit(&opened, memory_order_relaxed);
+    uintptr_t at = (uintptr_t)ia2_records.base + done;
+    if (done + STEP > reserved || ia2_mprotect(at, STEP, PROT_READ | PROT_WRITE) != 0) {
         return false;
     }
-    if (atomic_load_explicit(&chunks[chunk], memory_order_acquire)) {
+    if (done > 0) {
+        ia2_syscall3(SYS_madvise, (long)at, STEP, MADV_POPULATE_WRITE); /* Linux 5.14; a hint, so failure is no matter */
+    }
+    atomic_store_explicit(&opened, done + STEP, memory_order_release);
+    return true;
+}
+
+/* Makes sure that the slots up to `end` are there. A signal handler that interrupts this very work gets no record. */
+static bool grow(uint32_t end) {
+    size_t needed = (size_t)end * sizeof(struct exit_record);
+    if (atomic_load_explicit(&opened, memory_order_acquire) >= needed) {
         return true;
     }
-    size_t size = chunk_size(chunk) * sizeof(struct exit_record);
-    struct exit_record *fresh = ia2_map_memory(size);
-    if (!fresh) {
-        return false;
-    }
-    struct exit_record *none = NULL;
-    if (!atomic_compare_exchange_strong(&chunks[chunk], &none, fresh)) {
-        ia2_syscall2(SYS_munmap, (long)fresh, (long)size); /* another thread was faster */
+    int self = ia2_gettid();
+    while (atomic_load_explicit(&opened, memory_order_acquire) < needed) {
+        int nobody = 0;
+        if (!atomic_compare_exchange_strong(&grower, &nobody, self)) {
+            if (nobody == self) {
+                return false;
+            }
+            ia2_syscall1(SYS_sched_yield, 0);
+            continue;
+        }
+        bool able = atomic_load_explicit(&opened, memory_order_acquire) >= needed ||
+                    ((ia2_records.base || reserve()) && open_step());
+        atomic_store(&grower, 0);
+        if (!able) {
+            return false;
+        }
     }
     return true;
 }
 
 static struct exit_record *pop_free(void) {
-    uint64_t head = atomic_load_explicit(&free_list, memory_order_acquire);
+    uint64_t head = atomic_load_explicit(&ia2_records.free_list, memory_order_acquire);
     while ((uint32_t)head != 0) {
-        struct exit_record *record = slot_at((uint32_t)head - 1u);
-        uint64_t next = ((head >> 32) + 1) << 32 | atomic_load_explicit(&record->next, memory_order_relaxed);
-        if (atomic_compare_exchange_weak(&free_list, &head, next)) {
+        struct exit_record *record = ia2_records.base + ((uint32_t)head - 1u);
+        uint64_t next = ((head >> 32) + 1) << 32 | atomic_load_explicit(&record->next_free, memory_order_relaxed);
+        if (atomic_compare_exchange_weak(&ia2_records.free_list, &head, next)) {
             return record;
         }
     }
     return NULL;
 }
 
-struct exit_record *ia2_record_new(void) {
-    struct exit_record *record = pop_free();
-    if (!record) {
-        uint32_t index = atomic_load_explicit(&used, memory_order_relaxed);
-        do {
-            if (!grow(index)) {
-                return NULL;
-            }
-        } while (!atomic_compare_exchange_weak(&used, &index, index + 1));
-        record = slot_at(index);
-        record->index = index;
-    }
-    atomic_store_explicit(&record->next, 0, memory_order_relaxed);
-    return record;
-}
-
-ia2_record_number ia2_record_publish(struct exit_record *record) {
-    uint32_t generation = atomic_load_explicit(&record->generation, memory_order_relaxed);
-    atomic_store_explicit(&record->state, IA2_LIVE, memory_order_release);
-    return (uint64_t)generation << 32 | (record->index + 1u);
-}
-
-void ia2_record_free(struct exit_record *record) {
-    atomic_store_explicit(&record->state, IA2_FREE, memory_order_relaxed);
-    atomic_fetch_add_explicit(&record->generation, 1, memory_order_relaxed);
-    uint64_t head = atomic_load_explicit(&free_list, memory_order_relaxed);
-    uint64_t fresh;
+/* A new batch for this thread; false when there is no room. */
+static bool take_batch(void) {
+    uint32_t start = atomic_load_explicit(&ia2_records.used, memory_order_relaxed);
     do {
-        atomic_store_explicit(&record->next, (uint32_t)head, memory_order_relaxed);
-        fresh = ((head >> 32) + 1) << 32 | (record->index + 1u);
-    } while (!atomic_compare_exchange_weak_explicit(&free_list, &head, fresh, memory_order_release,
-                                                    memory_order_relaxed));
+        if (!grow(start + BATCH)) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak(&ia2_records.used, &start, start + BATCH));
+    ia2_record_batch.next = start;
+    ia2_record_batch.end = start + BATCH;
+    return true;
 }
 
-struct exit_record *ia2_record_find(ia2_record_number number) {
-    uint32_t index = (uint32_t)number - 1u; /* 0 wraps round to a number that is out of bounds */
-    struct exit_record *record = ia2_record_at(index);
-    if (!record || atomic_load_explicit(&record->generation, memory_order_relaxed) != (uint32_t)(number >> 32)) {
-        return NULL;
+struct exit_record *ia2_record_new_slow(void) {
+    struct exit_record *record = pop_free();
+    if (!record && (ia2_record_batch.next != ia2_record_batch.end || take_batch())) {
+        record = ia2_records.base + ia2_record_batch.next++;
     }
     return record;
 }
 
 bool ia2_record_claim(struct exit_record *record) {
-    if (record->flags & IA2_REPEATED) {
-        return atomic_load_explicit(&record->state, memory_order_acquire) == IA2_LIVE;
+    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_acquire);
+    bool live = (uint32_t)number != 0;
+    if (!live || (record->flags & IA2_REPEATED)) {
+        return live;
     }
-    uint8_t live = IA2_LIVE;
-    return atomic_compare_exchange_strong_explicit(&record->state, &live, IA2_RUNNING, memory_order_acq_rel,
-                                                   memory_order_relaxed);
+    if (!atomic_compare_exchange_strong(&record->number, &number, number & IA2_GENERATION_MASK)) {
+        return false; /* another thread was faster */
+    }
+    atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);
+    return true;
+}
+
+void ia2_record_free(struct exit_record *record) {
+    uint8_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
+    if (state == IA2_DONE) {
+        ia2_count(&ia2_counters.ran); /* the slot will not tell any more */
+    }
+    if (state != IA2_FREE) {
+        ia2_count(&ia2_counters.registered);
+    }
+    ia2_record_return(record);
+}
+
+void ia2_record_return(struct exit_record *record) {
+    uint64_t generation = ia2_record_generation(record) + 1u;
+    atomic_store_explicit(&record->number, generation << 32, memory_order_relaxed);
+    atomic_store_explicit(&record->state, IA2_FREE, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&ia2_records.free_list, memory_order_relaxed);
+    uint64_t fresh;
+    do {
+        atomic_store_explicit(&record->next_free, (uint32_t)head, memory_order_relaxed);
+        fresh = ((head >> 32) + 1) << 32 | (ia2_record_place(record) + 1u);
+    } while (!atomic_compare_exchange_weak_explicit(&ia2_records.free_list, &head, fresh, memory_order_release,
+                                                    memory_order_relaxed));
 }
 
 uint32_t ia2_record_index(const struct exit_record *record) {
-    uintptr_t address = (uintptr_t)record;
-    uint32_t slots = ia2_record_slots();
-    for (uint32_t chunk = slots ? chunk_of(slots - 1u) + 1u : 0; chunk-- > 0;) { /* the largest chunks hold the most */
-        uintptr_t start = (uintptr_t)atomic_load_explicit(&chunks[chunk], memory_order_acquire);
-        uintptr_t offset = address - start;
-        if (start && address >= start && offset < chunk_size(chunk) * sizeof *record) {
-            return offset % sizeof *record ? UINT32_MAX : chunk_start(chunk) + (uint32_t)(offset / sizeof *record);
-        }
-    }
-    return UINT32_MAX;
+    uintptr_t offset = (uintptr_t)record - (uintptr_t)ia2_records.base;
+    bool inside = offset / sizeof *record < atomic_load_explicit(&ia2_records.used, memory_order_acquire);
+    return inside && offset % sizeof *record == 0 ? (uint32_t)(offset / sizeof *record) : UINT32_MAX;
 }
 
 struct exit_record *ia2_record_at(uint32_t index) {
-    return index < ia2_record_slots() ? slot_at(index) : NULL;
+    return index < atomic_load_explicit(&ia2_records.used, memory_order_acquire) ? ia2_records.base + index : NULL;
 }
 
-uint32_t ia2_record_slots(void) { return atomic_load_explicit(&used, memory_order_acquire); }
+void ia2_record_census(struct ia2_census *census) {
+    *census = (struct ia2_census){0};
+    const struct exit_record *record;
+    for (uint32_t i = 0; (record = ia2_record_at(i)); i++) {
+        uint8_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
+        census->registered += state != IA2_FREE;
+        census->ran += state == IA2_DONE || state == IA2_RUNNING;
+        census->live += state == IA2_LIVE;
+    }
+}

@@ -4,55 +4,116 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "ia2_exit.h"
 
-enum ia2_record_state { IA2_FREE, IA2_LIVE, IA2_RUNNING, IA2_DONE, IA2_DROPPED };
+enum ia2_record_state { IA2_FREE, IA2_LIVE, IA2_RUNNING, IA2_DONE };
 
 enum ia2_record_flag {
-    IA2_FOREIGN = 1,   /* the registrar seems to be another compartment than the owner */
-    IA2_VAGUE = 2,     /* the argument lies in a WEAK or UNIQUE symbol of another object: `also` is open too */
-    IA2_REPEATED = 4,  /* runs many times (pthread_key): stays live */
+    IA2_FOREIGN = 1,  /* the registrar seems to be another compartment than the owner */
+    IA2_VAGUE = 2,    /* the argument lies in a WEAK or UNIQUE symbol of another object: `also` is open too */
+    IA2_REPEATED = 4, /* runs many times (pthread_key): stays live */
 };
+
+/* What glibc is given: generation << 32 | index + 1. Never 0 in its low half. */
+typedef uint64_t ia2_record_number;
 
 struct exit_record {
     uintptr_t function;
     uintptr_t argument;
-    uintptr_t dso;             /* dso_handle as given; of fini kinds the start of the object */
-    uintptr_t registrar;       /* return address of the registration call, 0 where there was no call */
-    _Atomic uint32_t generation; /* how often the slot has been used */
-    _Atomic uint32_t next;     /* index + 1 in a chain: of free slots, or of one object's fini records */
-    uint16_t owner;            /* compartment, or IA2_NO_OWNER */
-    uint16_t also;             /* with IA2_VAGUE: the other compartment that is open */
-    uint8_t kind;              /* enum ia2_exit_kind */
+    _Atomic ia2_record_number number; /* while live; else its low half is 0: one comparison tells whether it may run */
+    union {
+        uintptr_t dso;                /* dso_handle as given; of fini kinds the start of the object */
+        _Atomic uint32_t next_free;   /* of a free slot: index + 1 of the next one */
+    };
+    union {
+        uintptr_t registrar;          /* return address of the registration call */
+        uintptr_t next_fini;          /* of fini kinds: index + 1 of the object's next record */
+    };
+    uint16_t owner;                   /* compartment, or IA2_NO_OWNER */
+    uint16_t also;                    /* with IA2_VAGUE: the other compartment that is open */
+    uint8_t kind;                     /* enum ia2_exit_kind */
     uint8_t flags;
-    _Atomic uint8_t state;     /* enum ia2_record_state */
+    _Atomic uint8_t state;            /* enum ia2_record_state */
     uint8_t unused;
-    uint32_t index;            /* its own place in the table */
-    uint32_t unused2;
-    uint64_t unused3;
 };
 
-_Static_assert(sizeof(struct exit_record) == 64, "64 bytes a record is the published limit");
+_Static_assert(sizeof(struct exit_record) <= 64, "64 bytes a record is the published limit");
 
-/* What glibc is given: generation and index + 1. Never 0. */
-typedef uint64_t ia2_record_number;
+#define IA2_GENERATION_MASK 0xffffffff00000000u
+
+/* The table. Owned by records.c; here only so that the common paths below are a few instructions. */
+struct ia2_record_table {
+    struct exit_record *base;    /* NULL: nothing reserved yet */
+    _Atomic uint32_t used;       /* slots handed out at least once, in batches */
+    _Atomic uint64_t free_list;  /* tag << 32 | index + 1: the tag makes the compare-and-swap safe against ABA */
+};
+struct ia2_record_batch {
+    uint32_t next, end;          /* what is left of this thread's batch of fresh slots */
+};
+extern struct ia2_record_table ia2_records;
+extern __thread struct ia2_record_batch ia2_record_batch;
+
+struct exit_record *ia2_record_new_slow(void);
 
 /* A new record in state `free` that only the caller knows; NULL when memory or numbers ran out. Any thread, no lock. */
-struct exit_record *ia2_record_new(void);
-/* Makes the filled record live and returns its number. */
-ia2_record_number ia2_record_publish(struct exit_record *record);
-/* Back to the free slots. The caller must be the only one who can still reach it. */
-void ia2_record_free(struct exit_record *record);
+static inline struct exit_record *ia2_record_new(void) {
+    struct ia2_record_batch *batch = &ia2_record_batch;
+    bool reuse = (uint32_t)atomic_load_explicit(&ia2_records.free_list, memory_order_relaxed) != 0;
+    if (__builtin_expect(reuse || batch->next == batch->end, 0)) {
+        return ia2_record_new_slow();
+    }
+    return ia2_records.base + batch->next++;
+}
 
-/* The record of a number that came back from glibc: bounds and generation checked; NULL when it names none. */
-struct exit_record *ia2_record_find(ia2_record_number number);
+static inline uint32_t ia2_record_place(const struct exit_record *record) {
+    return (uint32_t)(record - ia2_records.base);
+}
+
+static inline uint32_t ia2_record_generation(const struct exit_record *record) {
+    return (uint32_t)(atomic_load_explicit(&record->number, memory_order_relaxed) >> 32);
+}
+
+/* Return address of the registration call; 0 for fini kinds, which nobody registers. */
+static inline uintptr_t ia2_record_registrar(const struct exit_record *record) {
+    return record->kind == IA2_EXIT_FINI_ARRAY || record->kind == IA2_EXIT_FINI ? 0 : record->registrar;
+}
+
+/* Makes the filled record live and returns its number. */
+static inline ia2_record_number ia2_record_publish(struct exit_record *record) {
+    ia2_record_number number = (atomic_load_explicit(&record->number, memory_order_relaxed) & IA2_GENERATION_MASK) |
+                               (ia2_record_place(record) + 1u);
+    atomic_store_explicit(&record->state, IA2_LIVE, memory_order_relaxed);
+    atomic_store_explicit(&record->number, number, memory_order_release);
+    return number;
+}
+
+/* The live record of a number that came back from glibc: bounds and generation checked; NULL when it names none. */
+static inline struct exit_record *ia2_record_find(ia2_record_number number) {
+    uint32_t index = (uint32_t)number - 1u; /* 0 wraps round to a number that is out of bounds */
+    if (index >= atomic_load_explicit(&ia2_records.used, memory_order_relaxed)) {
+        return NULL;
+    }
+    struct exit_record *record = ia2_records.base + index;
+    return atomic_load_explicit(&record->number, memory_order_acquire) == number ? record : NULL;
+}
+
 /* live -> running; false when the state does not allow it. Records that repeat stay live. */
 bool ia2_record_claim(struct exit_record *record);
+/* Back to the free slots, and counted. The caller must be the only one who can still reach it. */
+void ia2_record_free(struct exit_record *record);
+/* The same for a registration that glibc refused: it never was. */
+void ia2_record_return(struct exit_record *record);
 
 uint32_t ia2_record_index(const struct exit_record *record); /* UINT32_MAX: not in the runtime's table */
 struct exit_record *ia2_record_at(uint32_t index);           /* index < the count of slots ever used, else NULL */
-uint32_t ia2_record_slots(void);                             /* slots ever used */
+
+/* What the slots say now; records freed before are in ia2_counters. Linear in the slots: at the end only. */
+struct ia2_census {
+    uint64_t registered, ran, live;
+};
+void ia2_record_census(struct ia2_census *census);
 
 #endif

@@ -7,6 +7,7 @@
 
 __thread struct ia2_thread ia2_thread;
 struct ia2_counters ia2_counters;
+bool ia2_unwatched_exit;
 
 static _Atomic bool exiting;
 static _Atomic uint64_t sequence;
@@ -20,6 +21,7 @@ void ia2_exit_begin(enum ia2_exit_how how, int status) {
     }
     ia2_event_exit(names[how], status);
     ia2_objects_sync();
+    ia2_unwatched_exit = !ia2_watching;
 }
 
 bool ia2_pkru_of(uint16_t id, uint32_t *pkru) {
@@ -97,7 +99,6 @@ void ia2_run_destructor(const struct exit_record *given) {
         refuse("its record is not live: it has run already, or was never registered");
         return;
     }
-    ia2_count(&ia2_counters.ran);
     if (__builtin_expect(record->owner == IA2_NO_OWNER, 0)) {
         ia2_count(&ia2_counters.fallback);
     }
@@ -106,7 +107,9 @@ void ia2_run_destructor(const struct exit_record *given) {
     } else {
         call(record->function, first, second);
     }
-    if (!(record->flags & IA2_REPEATED)) {
+    if (record->flags & IA2_REPEATED) {
+        ia2_count(&ia2_counters.ran);
+    } else {
         atomic_store_explicit(&record->state, IA2_DONE, memory_order_release);
     }
 }

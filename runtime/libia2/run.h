@@ -25,7 +25,8 @@ struct ia2_thread {
 
 extern __thread struct ia2_thread ia2_thread;
 
-/* Relaxed counters; what is not listed here follows from these. */
+/* Relaxed counters. `registered` and `ran` are of records that are no longer in their slots, and of calls of records that repeat:
+ * the slots themselves tell of the others (ia2_record_census()), so that the common path counts nothing. */
 struct ia2_counters {
     _Atomic uint64_t registered, ran, fallback, bypassed, unknown, foreign, vague, refused, lost;
 };
@@ -35,6 +36,10 @@ extern struct ia2_counters ia2_counters;
 static inline void ia2_count(_Atomic uint64_t *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
 
 enum ia2_exit_how { IA2_EXIT_MAIN, IA2_EXIT_CALL, IA2_EXIT_QUICK, IA2_EXIT_FROM_DESTRUCTOR };
+
+/* True while exiting and nobody watches (no trace, no diagnosis): a record that glibc comes back with may then be run with no
+ * more than its check. Everything else goes through ia2_run_destructor(). */
+extern bool ia2_unwatched_exit;
 
 /* The exit phase begins (only the first call counts). `status` < 0: unknown. Brings the objects up to date, says so. */
 void ia2_exit_begin(enum ia2_exit_how how, int status);

@@ -54,14 +54,13 @@ static bool add_record(struct ia2_object *object, uint32_t slot, uint32_t kind, 
     record->function = function;
     record->argument = 0;
     record->dso = object->start;
-    record->registrar = 0;
+    record->next_fini = 0;
     record->kind = (uint8_t)kind;
     ia2_owner_of_fini(record, slot);
     ia2_record_publish(record);
-    ia2_count(&ia2_counters.registered);
-    uint32_t number = record->index + 1u;
+    uint32_t number = ia2_record_place(record) + 1u;
     if (*last) {
-        atomic_store(&ia2_record_at(*last - 1u)->next, number);
+        ia2_record_at(*last - 1u)->next_fini = number;
     } else {
         object->first_record = number;
     }
@@ -91,7 +90,7 @@ void ia2_drop_taken(struct ia2_object *object) {
     uint32_t number = object->first_record;
     while (number) {
         struct exit_record *record = ia2_record_at(number - 1u);
-        number = atomic_load(&record->next);
+        number = (uint32_t)record->next_fini;
         ia2_record_free(record);
     }
     object->first_record = 0;
@@ -149,7 +148,7 @@ void ia2_run_fini(uint32_t slot) {
     uint32_t number = object->first_record;
     for (size_t i = object->entry_count; number; i--) {
         struct exit_record *record = ia2_record_at(number - 1u);
-        uint32_t next = atomic_load_explicit(&record->next, memory_order_relaxed);
+        uint32_t next = (uint32_t)record->next_fini;
         if (record->kind == IA2_EXIT_FINI_ARRAY) {
             uintptr_t now = object->entries[object->fini ? i - 2 : i - 1];
             if (now != record->function) {
