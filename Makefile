@@ -26,7 +26,7 @@ test: build
 	ninja -C $(BUILD) check
 
 demo:
-	@scripts/setup.sh --no-real
+	@scripts/setup.sh --no-tests
 	@test -f $(BUILD)/build.ninja || cmake -G Ninja -B $(BUILD) -S . >/dev/null
 	@ninja -C $(BUILD) --quiet ia2
 	@IA2EXIT_LIBDIR=$(CURDIR)/$(BUILD) scripts/demo.sh $(BIN)/ia2exit

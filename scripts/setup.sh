@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what building, testing and the demo need: system packages, then the virtual environment .venv.
 #
-#   scripts/setup.sh [--no-real]      --no-real: leave out the programs of tests/real
+#   scripts/setup.sh [--no-tests]      --no-tests: leave out what only the tests need
 #
 # Idempotent; when all is there it changes nothing, needs no network and takes a fraction of a second.
 set -euo pipefail
@@ -44,7 +44,7 @@ system_packages() {
             command -v "$tool" >/dev/null ||
                 die "$tool: not found: install what the Debian packages $(sed -e 's/#.*//' "${lists[0]}" | xargs) hold"
         done
-        return
+        return 0
     fi
     missing=$(missing_packages "${lists[@]}")
     if [ -n "$missing" ]; then
@@ -52,15 +52,16 @@ system_packages() {
         # shellcheck disable=SC2086
         install_packages $missing
     fi
-    if [ "$1" = real ] && [ -f tests/real/apt-packages.txt ]; then
-        missing=$(missing_packages tests/real/apt-packages.txt)
-        [ -z "$missing" ] && return
-        if can_install; then
-            # shellcheck disable=SC2086
-            install_packages $missing
-        else
-            echo "ia2exit: tests of real programs will be skipped: as root, run: apt-get install $missing" >&2
-        fi
+    [ "$1" = tests ] || return 0
+    lists=(tests/apt-packages.txt)
+    if [ -f tests/real/apt-packages.txt ]; then lists+=(tests/real/apt-packages.txt); fi
+    missing=$(missing_packages "${lists[@]}")
+    [ -n "$missing" ] || return 0
+    if can_install; then
+        # shellcheck disable=SC2086
+        install_packages $missing
+    else
+        echo "ia2exit: tests that need these will be skipped: as root, run: apt-get install $missing" >&2
     fi
 }
 
@@ -95,8 +96,8 @@ virtual_environment() {
 }
 
 case "${1:-}" in
-"") system_packages real ;;
---no-real) system_packages no-real ;;
-*) die "scripts/setup.sh: unknown argument \"$1\": expected --no-real or nothing" ;;
+"") system_packages tests ;;
+--no-tests) system_packages no-tests ;;
+*) die "scripts/setup.sh: unknown argument \"$1\": expected --no-tests or nothing" ;;
 esac
 virtual_environment
