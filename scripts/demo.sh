@@ -16,7 +16,12 @@ heading() {
 
 # Prints a command as one would type it, then runs it.
 step() {
-    printf '\033[2m$ %s\033[0m\n' "$(printf '%q ' "$@" | sed "s|^$(printf '%q' "$ia2exit")|ia2exit|; s/ $//")"
+    local word shown=()
+    for word in ia2exit "${@:2}"; do
+        [[ $word =~ ^[A-Za-z0-9_./@+=:-]+$ ]] || word="'$word'"
+        shown+=("$word")
+    done
+    printf '\033[2m$ %s\033[0m\n' "${shown[*]}"
     "$@"
 }
 
@@ -39,7 +44,7 @@ step "$ia2exit" scan "${python[@]}"
 
 heading "map: which destructor belongs to which compartment"
 step "$ia2exit" map -p examples/python.toml "${python[@]}" -o "$out/python.json"
-step "$ia2exit" map -p examples/python.toml "${python[@]}" --binary -o "$out/python.map"
+"$ia2exit" map -p examples/python.toml "${python[@]}" --binary -o "$out/python.map" >/dev/null
 
 heading "run: what ran when Python ended"
 step "$ia2exit" run --map "$out/python.map" --trace "$out/python.jsonl" -- "${python[0]}" -c "$program"
