@@ -193,10 +193,11 @@ def parse_policy(text: str, source: str = "policy") -> PolicyFile:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message, _, at = str(error).removesuffix(")").rpartition(" (at ")
+        # "line 3, column 5", or "end of document"
         line = re.match(r"line (\d+), (.*)", at)
-        place = f"{source}:{line[1]}" if line else source
+        number = line[1] if line else str(text.rstrip().count("\n") + 1)
         detail = f"{message}, {line[2] if line else at}"
-        raise Ia2exitError(f"{place}: expected TOML: {detail}; see docs/policy.md") from None
+        raise Ia2exitError(f"{source}:{number}: expected TOML: {detail}; see docs/policy.md") from None
     lines = key_lines(text)
     place_of = PolicyFile(policy=Policy(), source=source, lines=lines).place
     version = document.get("version")
