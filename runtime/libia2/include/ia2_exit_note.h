@@ -61,8 +61,7 @@
 #define IA2_NOTE_TAIL_ "\n\t.popsection"
 
 #define IA2_NOTE_COMPARTMENT_(name, n)                                                                                 \
-    IA2_NOTE_HOLDER_(name)                                                                                             \
-    {                                                                                                                  \
+    IA2_NOTE_HOLDER_(name) {                                                                                           \
         enum { ia2_compartment_ = (n) };                                                                               \
         __asm__ volatile(IA2_NOTE_HEAD_("8", "1") ".long %c0, 0" IA2_NOTE_TAIL_ : : "i"((int)ia2_compartment_));       \
     }                                                                                                                  \
@@ -89,13 +88,14 @@
 
 #define IA2_NOTE_DESTRUCTOR_(name, fn, kind, n)                                                                        \
     IA2_NOTE_ALIAS_(name, fn)                                                                                          \
-    IA2_NOTE_HOLDER_(name)                                                                                             \
-    {                                                                                                                  \
+    IA2_NOTE_HOLDER_(name) {                                                                                           \
         enum { ia2_kind_ = (kind), ia2_compartment_ = (n) };                                                           \
-        __asm__ volatile(IA2_NOTE_HEAD_("16", "2") ".set .Lia2_note_%=, " IA2_NOTE_SYMBOL_ "\n\t"                      \
-                         ".quad .Lia2_note_%= - .\n\t.long %c[ia2_kind], %c[ia2_comp]" IA2_NOTE_TAIL_                   \
-                         : : [ia2_fn] "X"(IA2_NOTE_TARGET_(name, fn)), [ia2_kind] "i"((int)ia2_kind_),                         \
-                             [ia2_comp] "i"((int)ia2_compartment_));                                                \
+        __asm__ volatile(                                                                                              \
+            IA2_NOTE_HEAD_("16", "2") ".set .Lia2_note_%=, " IA2_NOTE_SYMBOL_ "\n\t"                                   \
+                                      ".quad .Lia2_note_%= - .\n\t.long %c[ia2_kind], %c[ia2_comp]" IA2_NOTE_TAIL_     \
+            :                                                                                                          \
+            : [ia2_fn] "X"(IA2_NOTE_TARGET_(name, fn)), [ia2_kind] "i"((int)ia2_kind_),                                \
+              [ia2_comp] "i"((int)ia2_compartment_));                                                                  \
     }                                                                                                                  \
     IA2_NOTE_CHECK_((kind) >= 1 && (kind) <= 8 && (n) >= 0 && (n) <= 4095,                                             \
                     "kind is one of enum ia2_exit_kind, a compartment a number from 0 to 4095")
