@@ -81,8 +81,8 @@ set(DL_DEBUG_PYTHON ${CMAKE_COMMAND} -E env PYTHONPATH=${CMAKE_SOURCE_DIR}/src $
 file(GLOB_RECURSE DL_DEBUG_PACKAGE CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/ia2exit/*.py)
 add_custom_command(
   OUTPUT ${DL_DEBUG_MAP} ${DL_DEBUG_MAP}.json
-  COMMAND ${DL_DEBUG_PYTHON} map -p ${DL_DEBUG_POLICY} ${DL_DEBUG_OBJECTS} -o ${DL_DEBUG_MAP}.json
-  COMMAND ${DL_DEBUG_PYTHON} map -p ${DL_DEBUG_POLICY} --binary ${DL_DEBUG_OBJECTS} -o ${DL_DEBUG_MAP}
+  COMMAND ${DL_DEBUG_PYTHON} map -q -p ${DL_DEBUG_POLICY} ${DL_DEBUG_OBJECTS} -o ${DL_DEBUG_MAP}.json
+  COMMAND ${DL_DEBUG_PYTHON} map -q -p ${DL_DEBUG_POLICY} --binary ${DL_DEBUG_OBJECTS} -o ${DL_DEBUG_MAP}
   DEPENDS ${DL_DEBUG_POLICY} dl_debug_test_program dl_debug_plugin_resident dl_debug_plugin_unloaded
           ${DL_DEBUG_LIBRARIES} ${DL_DEBUG_PACKAGE}
   COMMENT "Exit map of the test bed"
@@ -124,6 +124,6 @@ foreach(source IN LISTS DL_DEBUG_SUITE)
     string(REGEX REPLACE "^Test\\(dl_debug, ([a-z0-9_]+)\\).*" "\\1" test "${test}")
     add_test(NAME dl_debug_${test} COMMAND dl_debug --jobs 1 --filter dl_debug/${test})
     set_tests_properties(dl_debug_${test} PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT}
-      FAIL_REGULAR_EXPRESSION "Tested: 0;Tested: .*0m0")
+      FAIL_REGULAR_EXPRESSION "Tested: 0 ")
   endforeach()
 endforeach()

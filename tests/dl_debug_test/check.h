@@ -5,7 +5,8 @@
 #include "expected.h"
 #include "trace.h"
 
-/* PKRU with key 0 and the compartment's key open: two bits for each key (Intel SDM volume 3, "Protection Keys"). */
+/* PKRU with key 0 and the compartment's key open and all others closed to reads and writes: two bits for each key
+ * (Intel SDM volume 3, "Protection Keys"). */
 unsigned long pkru_for(long compartment);
 
 /* An enter event of a destructor of `object`: owner, name, object, PKRU; that it was registered alike, and left. */

@@ -44,6 +44,7 @@ const struct expected_destructor expected_others[] = {
     {"dl_debug_test", "cxa_atexit", "without_object", 1},
     {"dl_debug_test", "pthread_key", "again_destructor", 1},
     {"dl_debug_test", "pthread_key", "never_called", 1},
+    {"libdl_debug_library.so", "on_exit", "library_borrowed_on_exit", 2}, /* registered by the program */
     /* what the compiler's start files give every object: it calls __cxa_finalize */
     {"dl_debug_test", "fini_array", "__do_global_dtors_aux", 1},
     {"libdl_debug_library.so", "fini_array", "__do_global_dtors_aux", 2},

@@ -4,6 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ia2_exit.h"
+
+IA2_EXIT_COMPARTMENT(0); /* shared: every destructor writes here */
+
 static int log_descriptor = STDOUT_FILENO;
 
 /* The first constructor of this library, which every other object of the test bed depends on. */

@@ -2,8 +2,8 @@
  *
  * Each line is composed on the stack and written by one write(2), without stdio and malloc: callable at any time,
  * from a destructor, a signal handler or a thread that ends. It goes to the descriptor that the environment
- * variable DL_DEBUG_LOG_FD names, else to standard output. Implemented by a library of its own that no compartment
- * claims: it is shared, so that every destructor may use it with only its owner's memory open. */
+ * variable DL_DEBUG_LOG_FD names, else to standard output. Implemented by a library of its own, which is shared,
+ * so that every destructor may use it with only its owner's memory open. */
 #ifndef DL_DEBUG_LOG_H
 #define DL_DEBUG_LOG_H
 

@@ -113,7 +113,7 @@ static const json_t *field_of(const json_t *object, const char *field) {
     const json_t *value = json_object_get(object, field);
 
     if (value == NULL)
-        cr_fatal("no field \"%s\" in %s", field, json_dumps(object, 0));
+        cr_assert_fail("no field \"%s\" in %s", field, json_dumps(object, 0));
     return value;
 }
 
@@ -205,7 +205,7 @@ const json_t *registration_of(const struct trace *trace, const json_t *event) {
             found = candidate;
     }
     if (found == NULL)
-        cr_fatal("no registration before %s", json_dumps(event, 0));
+        cr_assert_fail("no registration before %s", json_dumps(event, 0));
     return found;
 }
 

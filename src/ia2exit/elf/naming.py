@@ -76,7 +76,7 @@ class Naming:
 def _starting_at(table: SymbolTable, rvas: set[int]) -> dict[int, str]:
     wanted = np.fromiter(rvas, dtype=np.uint64, count=len(rvas))
     candidates = np.flatnonzero(_defined(table) & np.isin(table.entries["value"], wanted))
-    best: dict[int, tuple[tuple[int, int, int, int, str], str]] = {}
+    best: dict[int, tuple[tuple[bool, int, int, int, int, str], str]] = {}
     for index in candidates.tolist():
         rva, name = int(table.entries["value"][index]), table.name(index)
         rank = _rank(int(table.entries["info"][index]), name)
@@ -108,8 +108,11 @@ def _defined(table: SymbolTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return result
 
 
-def _rank(info: int, name: str) -> tuple[int, int, int, int, str]:
-    """Order among symbols of one address: functions, global before weak before local, the complete destructor."""
+def _rank(info: int, name: str) -> tuple[bool, int, int, int, int, str]:
+    """Order among symbols of one address: functions, global before weak before local, the complete destructor.
+
+    The aliases that the macros of ia2_exit_note.h make come last: they name a note, not the function.
+    """
     kind = _FUNCTIONS.index(info & 15)
     binding = {elf.STB_GLOBAL: 0, elf.STB_GNU_UNIQUE: 0, elf.STB_WEAK: 1}.get(info >> 4, 2)
-    return (kind, binding, "D1E" not in name, len(name), name)
+    return (name.startswith("ia2_note_"), kind, binding, "D1E" not in name, len(name), name)

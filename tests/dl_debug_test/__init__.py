@@ -1,0 +1,1 @@
+"""The end-to-end test bed; its Python tests are a package so that they can share bed.py."""
