@@ -16,6 +16,7 @@ from iced_x86 import FlowControl, Instruction
 
 from ia2exit.elf.image import ElfImage
 from ia2exit.model import Address, CallSite, Destructor
+from ia2exit.scanning.code_clobbers import Clobbers
 from ia2exit.scanning.code_machine import RAX, Machine
 from ia2exit.scanning.code_memory import Memory
 from ia2exit.scanning.code_search import CodeSearch
@@ -52,6 +53,7 @@ class _Finder:
         self._memory = Memory(image)
         self._search = CodeSearch(image)
         self._machine = Machine(self._memory)
+        self._clobbers = Clobbers(self._memory)
         self._sites: dict[tuple[int, Target], Site] = {}
         #: Functions that pass a parameter on, as the targets that they are.
         self._forwarders: set[Target] = set()
@@ -115,9 +117,10 @@ class _Finder:
         search = self._search
         hits = [position for position, _ in search.branches_to(targets.addresses)]
         hits += [position for position, _ in search.references_to(targets.words) if not search.is_plt_jump(position)]
-        for address, (via, _) in targets.addresses.items():
-            if via == "stub":
-                hits += search.short_jumps_to(address)
+        own = [address for address, (via, _) in targets.addresses.items() if via != "plt"]
+        hits += [position for position, _ in search.addresses_of(own)]
+        for address in own:
+            hits += search.short_jumps_to(address)
         found: list[Site] = []
         for start, end, inside in self._by_function(sorted(set(hits))):
             found += self._sites_in(start, end, inside, targets)
@@ -158,9 +161,17 @@ class _Finder:
         real = {at for hit in hits for at in (hit, hit - 1, hit - 2) if at + lengths.get(at, 0) > hit + 1}
         found: list[Site] = []
         if real:
-            visitor = Visitor(targets, start, found)
-            walk(instructions, self._machine, real, visitor, known_entry=start is not None)
+            self._walk(instructions, real, Visitor(targets, start, found))
+        if any(None in alternatives(site.value) for site in found):
+            again: list[Site] = []
+            self._machine.clobbers = self._clobbers.of
+            self._walk(instructions, real, Visitor(targets, start, again))
+            self._machine.clobbers = None
+            return again
         return found
+
+    def _walk(self, instructions: list[Instruction], hits: set[int], visitor: Visitor) -> None:
+        walk(instructions, self._machine, hits, visitor, known_entry=visitor.caller is not None)
 
     def _forwarding(self, sites: Iterable[Site]) -> Targets:
         """The functions that pass a parameter on to a registration function, as the next round's targets."""

@@ -26,21 +26,21 @@ from ia2exit.scanning.code_values import Entry, Load, Offset, Result, Simple, St
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 = range(12)
 ARGUMENTS = (RDI, RSI, RDX, RCX, R8, R9)
 #: Registers that a called function need not preserve.
-_SCRATCH = (RAX, RCX, RDX, RSI, RDI, R8, R9, R10, R11)
+SCRATCH = (RAX, RCX, RDX, RSI, RDI, R8, R9, R10, R11)
 #: More frame words than this are not followed: a frame of that size is no path for a function pointer.
 _MAX_WORDS = 512
 #: Frames of code that was reached in no known way start far away from each other and from the function's own.
 _OTHER_STACK, _OTHER_FRAME, _ALIGNED = -1 << 40, -1 << 41, -1 << 42
 
 #: Every name of a general register -> (number, size in bytes).
-_GENERAL: dict[int, tuple[int, int]] = {}
+GENERAL: dict[int, tuple[int, int]] = {}
 for _size, _first in ((8, Register.RAX), (4, Register.EAX), (2, Register.AX)):
     for _number in range(16):
-        _GENERAL[_first + _number] = (_number, _size)
+        GENERAL[_first + _number] = (_number, _size)
 for _number in range(4):
-    _GENERAL[Register.AL + _number] = _GENERAL[Register.AH + _number] = (_number, 1)
+    GENERAL[Register.AL + _number] = GENERAL[Register.AH + _number] = (_number, 1)
 for _number in range(4, 16):
-    _GENERAL[Register.SPL + _number - 4] = (_number, 1)
+    GENERAL[Register.SPL + _number - 4] = (_number, 1)
 
 #: Instructions that write no general register that they do not name first; those that write one they do not name
 #: at all (or name second) are looked up in iced's tables.
@@ -54,7 +54,7 @@ _IMPLICIT = frozenset(getattr(Mnemonic, name) for name in _IMPLICIT_NAMES.split(
 _READ_ONLY = frozenset(
     getattr(Mnemonic, name) for name in ("CMP", "TEST", "BT", "NOP", "PREFETCHT0", "PREFETCHNTA", "PTEST", "BOUND")
 )
-_WRITES = (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
+WRITES = (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
 _WORDS = (MemorySize.UINT64, MemorySize.INT64, MemorySize.QWORD_OFFSET)
 _NEAR = (OpKind.NEAR_BRANCH64, OpKind.NEAR_BRANCH32)
 _IMMEDIATES = (
@@ -116,6 +116,8 @@ class Machine:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        #: Scratch registers that a called function of the object changes; None: by the ABI, all.
+        self.clobbers: Callable[[int], frozenset[int]] | None = None
         self.state = State.at_entry()
         self._steps: dict[int, Callable[[Instruction], None]] = {
             Mnemonic.MOV: self._mov,
@@ -127,6 +129,7 @@ class Machine:
             Mnemonic.ADD: self._add,
             Mnemonic.AND: self._and,
             Mnemonic.LEAVE: self._leave,
+            Mnemonic.XCHG: self._xchg,
         }
         for name in dir(Mnemonic):
             if name.startswith("CMOV"):
@@ -139,9 +142,11 @@ class Machine:
     def called(self, instruction: Instruction) -> None:
         """Forget what the function that a call goes to may have changed; rax is what it returned."""
         registers = self.state.registers
-        for number in _SCRATCH:
+        is_near = instruction.op0_kind in _NEAR
+        is_known = is_near and self.clobbers is not None
+        for number in self.clobbers(instruction.near_branch_target) if is_known and self.clobbers else SCRATCH:
             registers[number] = None
-        if instruction.op0_kind in _NEAR:
+        if is_near:
             registers[RAX] = Result(instruction.near_branch_target)
 
     def target(self, instruction: Instruction) -> Value:
@@ -169,7 +174,7 @@ class Machine:
         displacement = instruction.memory_displacement
         if base in (Register.RIP, Register.NONE):
             return displacement
-        number, size = _GENERAL.get(base, (0, 0))
+        number, size = GENERAL.get(base, (0, 0))
         if size != 8:
             return None
         return plus(self.state.registers[number], displacement - (1 << 64) if displacement >> 63 else displacement)
@@ -188,7 +193,7 @@ class Machine:
         """The value of an operand; a narrow one is known only if it is a number (addresses without PIE are 32-bit)."""
         kind = instruction.op_kind(index)
         if kind == OpKind.REGISTER:
-            number, size = _GENERAL.get(instruction.op_register(index), (0, 0))
+            number, size = GENERAL.get(instruction.op_register(index), (0, 0))
             value = self.state.registers[number]
             if size == 4 and isinstance(value, int):
                 return value & 0xFFFFFFFF
@@ -203,7 +208,7 @@ class Machine:
     def _write(self, instruction: Instruction, value: Value) -> None:
         """Write a value to the first operand; a narrow register keeps no address."""
         if instruction.op0_kind == OpKind.REGISTER:
-            number, size = _GENERAL.get(instruction.op0_register, (0, 0))
+            number, size = GENERAL.get(instruction.op0_register, (0, 0))
             if size == 4:
                 value = value & 0xFFFFFFFF if isinstance(value, int) else None
             if size:
@@ -273,6 +278,15 @@ class Machine:
         values = join(self._operand(instruction, 0), self._operand(instruction, 1))
         self._write(instruction, values)
 
+    def _xchg(self, instruction: Instruction) -> None:
+        first, first_size = GENERAL.get(instruction.op0_register, (0, 0))
+        second, second_size = GENERAL.get(instruction.op1_register, (0, 0))
+        if first_size == second_size == 8:
+            registers = self.state.registers
+            registers[first], registers[second] = registers[second], registers[first]
+        else:
+            self._forget_written(instruction)
+
     def _other(self, instruction: Instruction) -> None:
         mnemonic = instruction.mnemonic
         if mnemonic in _IMPLICIT:
@@ -282,8 +296,8 @@ class Machine:
 
     def _forget_written(self, instruction: Instruction) -> None:
         for used in _information.info(instruction).used_registers():
-            number, size = _GENERAL.get(used.register, (0, 0))
-            if size and used.access in _WRITES:
+            number, size = GENERAL.get(used.register, (0, 0))
+            if size and used.access in WRITES:
                 self.state.registers[number] = None
         if instruction.op0_kind == OpKind.MEMORY:
             self._store(self._address(instruction), None)

@@ -1,9 +1,10 @@
 """Finding the few instructions that may register a destructor, without decoding the rest.
 
 Every byte position of the executable segments is looked at once, with numpy: near calls and jumps (``E8``, ``E9``,
-``0F 8x`` and a 32-bit displacement) and references to a word of memory (``FF 15`` call, ``FF 25`` jump, ``8B`` load,
-RIP-relative; ``FF 14 25`` / ``FF 24 25`` absolute). What is found may be no instruction at all but the middle of one:
-the caller has to decode from a function's start to know (code_walk).
+``0F 8x`` and a 32-bit displacement), references to a word of memory (``FF 15`` call, ``FF 25`` jump, ``8B`` load,
+RIP-relative; ``FF 14 25`` / ``FF 24 25`` absolute), and addresses put into a register (``8D`` RIP-relative; without PIE
+``B8+r`` and ``C7 C0+r`` with a 32-bit number): linkers turn loads from the GOT into these. What is found may be no
+instruction at all but the middle of one: the caller has to decode from a function's start to know (code_walk).
 
 Source of the encodings: Intel SDM volume 2.
 """
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ia2exit.elf.constants import ET_EXEC
 from ia2exit.elf.image import ElfImage
 
 Positions = NDArray[np.int64]
@@ -43,13 +45,15 @@ class CodeSearch:
         self._branches = _Pairs()
         #: (position of the opcode, word) of references to memory.
         self._references = _Pairs()
-        self.size = 0
-        for segment in image.loads:
-            if segment.executable and segment.filesz:
-                code = np.frombuffer(image.data, np.uint8, segment.filesz, segment.offset)
-                self.size += len(code)
-                for start in range(0, len(code), _CHUNK):
-                    self._look(code[start : start + _CHUNK + _OVERLAP], segment.vaddr + start)
+        #: (position of the opcode, address in an executable segment) of addresses put into a register.
+        self._addresses = _Pairs()
+        executable = [segment for segment in image.loads if segment.executable and segment.filesz]
+        self._low = min((segment.vaddr for segment in executable), default=0)
+        self._high = max((segment.vaddr + segment.memsz for segment in executable), default=0)
+        for segment in executable:
+            code = np.frombuffer(image.data, np.uint8, segment.filesz, segment.offset)
+            for start in range(0, len(code), _CHUNK):
+                self._look(code[start : start + _CHUNK + _OVERLAP], segment.vaddr + start)
 
     def _look(self, code: NDArray[np.uint8], rva: int) -> None:
         """Note everything whose opcode starts in the first _CHUNK bytes of ``code``, which lies at ``rva``."""
@@ -68,17 +72,33 @@ class CodeSearch:
         absolute = np.flatnonzero((opcodes == 0xFF) & ((modrm == 0x14) | (modrm == 0x24)))
         absolute = absolute[code[absolute + 2] == 0x25]
         self._references.add(absolute + rva, _displacement(code, absolute + 3))
+        self._look_for_addresses(code, opcodes, rva)
+
+    def _look_for_addresses(self, code: NDArray[np.uint8], opcodes: NDArray[np.uint8], rva: int) -> None:
+        modrm = code[1 : len(opcodes) + 1]
+        lea = np.flatnonzero((opcodes == 0x8D) & ((modrm & 0xC7) == 0x05))
+        self._add(self._addresses, lea + rva, _displacement(code, lea + 2) + lea + (rva + 6))
+        if self._image.elf_type == ET_EXEC:
+            short = np.flatnonzero((opcodes & 0xF8) == 0xB8)
+            long = np.flatnonzero((opcodes == 0xC7) & ((modrm & 0xF8) == 0xC0))
+            self._add(self._addresses, short + rva, _displacement(code, short + 1))
+            self._add(self._addresses, long + rva, _displacement(code, long + 2))
 
     def _add_branches(self, code: NDArray[np.uint8], rva: int, at: Positions, opcode: int) -> None:
-        target = _displacement(code, at + opcode) + at + (rva + opcode + 4)
-        low = min(s.vaddr for s in self._image.loads if s.executable)
-        high = max(s.vaddr + s.memsz for s in self._image.loads if s.executable)
-        inside = (target >= low) & (target < high)
-        self._branches.add(at[inside] + rva, target[inside])
+        self._add(self._branches, at + rva, _displacement(code, at + opcode) + at + (rva + opcode + 4))
+
+    def _add(self, pairs: _Pairs, positions: Positions, targets: Positions) -> None:
+        """Note the positions whose target lies among the executable segments."""
+        inside = (targets >= self._low) & (targets < self._high)
+        pairs.add(positions[inside], targets[inside])
 
     def branches_to(self, targets: Iterable[int]) -> Iterator[tuple[int, int]]:
         """(position, target) of possible calls and jumps to these addresses."""
         return self._branches.to(targets)
+
+    def addresses_of(self, targets: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """(position of the opcode, target) of instructions that may put one of these addresses into a register."""
+        return self._addresses.to(targets)
 
     def references_to(self, words: Iterable[int]) -> Iterator[tuple[int, int]]:
         """(position of the opcode, word) of possible calls, jumps and loads through these words."""
@@ -164,7 +184,6 @@ class _Pairs:
 
     def __init__(self) -> None:
         self._parts: list[tuple[Positions, Positions]] = []
-        self._sorted: tuple[Positions, Positions] | None = None
 
     def add(self, positions: Positions, targets: Positions) -> None:
         if len(positions):

@@ -98,7 +98,7 @@ class Visitor:
     """
 
     def __init__(self, targets: Targets, caller: int | None, found: list[Site]) -> None:
-        self._targets, self._caller, self._found = targets, caller, found
+        self._targets, self.caller, self._found = targets, caller, found
 
     def __call__(self, instruction: Instruction, machine: Machine) -> None:
         """See code_walk.Visitor."""
@@ -116,7 +116,7 @@ class Visitor:
                         via=via if direct or via == "stub" else "got",
                         target=target,
                         value=machine.evaluate(target.argument),
-                        caller=self._caller,
+                        caller=self.caller,
                         without_argument=machine.state.registers[RSI] == 0,
                     )
                 )
