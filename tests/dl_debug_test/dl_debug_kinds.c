@@ -143,5 +143,6 @@ Test(dl_debug, owner_follows_the_handle) {
 
     check_crossed(trace, "lent_to_library", 2, "libdl_debug_library.so");
     check_crossed(trace, "without_object", 1, NULL);
+    check_crossed(trace, "library_borrowed_on_exit", 2, NULL);
     trace_free(trace);
 }

@@ -232,6 +232,20 @@ def test_owner_is_the_maps(bed: Bed, scenario: str, build: str) -> None:
         assert event.owner_name == names[event.owner]
 
 
+@every_watched_build
+def test_functions_that_no_object_of_ours_holds(bed: Bed, build: str) -> None:
+    """Code in no object runs as the object it was registered for, libc's ``free`` for a key as the registrar."""
+    (generated,) = (event for event in bed.run(build, "crossed").entered if event.function.object is None)
+    assert (generated.owner, generated.owner_name, generated.foreign) == (1, "program", False)
+    freed = [
+        event
+        for event in bed.run(build, "thread-end").entered
+        if event.kind == "pthread_key" and not ours(event.function.object)
+    ]
+    assert len(freed) == 2
+    assert {event.owner for event in freed} == {1}
+
+
 @every_scenario
 def test_everything_that_ran_was_in_the_map(bed: Bed, scenario: str) -> None:
     """Object, RVA, kind and compartment: the map knew each destructor of the test bed before anything ran."""
@@ -328,3 +342,9 @@ def test_ctest_lists_every_test_of_the_suite(bed: Bed) -> None:
     in_ctest = {name.removeprefix("dl_debug_") for name in re.findall(r": (dl_debug_\w+)", listing.stdout)}
     assert in_suite
     assert in_ctest == in_suite | {"exit_phase0"}
+
+
+def test_readme_lists_every_scenario() -> None:
+    """The table in README.md has the scenarios of scenarios.c, with their statuses."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", (HERE / "README.md").read_text(), flags=re.MULTILINE)
+    assert dict(rows) == {name: status.removeprefix("-") for name, status in SCENARIOS.items()}
