@@ -4,7 +4,7 @@
 
 #include "system.h"
 
-struct ia2_config ia2_config;
+struct ia2_config ia2_config = {.trace = "", .diag = "", .map = "", .mode = "", .backend = ""};
 
 /* The value of `name` if `entry` is "name=value", else NULL. */
 static char *value_of(char *entry, const char *name) {
@@ -12,25 +12,18 @@ static char *value_of(char *entry, const char *name) {
     return ia2_starts_with(entry, name) && entry[length] == '=' ? entry + length + 1 : NULL;
 }
 
-static void keep(char *to, size_t size, const char *value) {
-    if (!ia2_copy(to, size, value)) {
-        to[0] = '\0'; /* half a path names something else */
-        ia2_config.cut = true;
-    }
-}
-
 static void read_variable(char *entry) {
     const char *value;
     if ((value = value_of(entry, "IA2_TRACE_EXIT"))) {
-        keep(ia2_config.trace, sizeof ia2_config.trace, ia2_equal(value, "0") ? "" : value);
+        ia2_config.trace = ia2_equal(value, "0") ? "" : value;
     } else if ((value = value_of(entry, "IA2_DIAG_EXIT"))) {
-        keep(ia2_config.diag, sizeof ia2_config.diag, ia2_equal(value, "0") ? "" : value);
+        ia2_config.diag = ia2_equal(value, "0") ? "" : value;
     } else if ((value = value_of(entry, "IA2_EXIT_MAP"))) {
-        keep(ia2_config.map, sizeof ia2_config.map, value);
+        ia2_config.map = value;
     } else if ((value = value_of(entry, "IA2_EXIT_MODE"))) {
-        keep(ia2_config.mode, sizeof ia2_config.mode, value);
+        ia2_config.mode = value;
     } else if ((value = value_of(entry, "IA2_EXIT_BACKEND"))) {
-        keep(ia2_config.backend, sizeof ia2_config.backend, value);
+        ia2_config.backend = value;
     } else if ((value = value_of(entry, "IA2_EXIT_FOLLOW"))) {
         ia2_config.follow = ia2_equal(value, "1");
     }

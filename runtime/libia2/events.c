@@ -12,8 +12,9 @@
 bool ia2_tracing;
 bool ia2_watching;
 
-static struct ia2_sink trace = {.fd = -1};
-static struct ia2_sink diag = {.fd = -1};
+static struct ia2_sink trace;
+static struct ia2_sink diag;
+static char map_path[PATH_MAX]; /* "": no map */
 static bool diagnosing;
 static _Atomic int process;      /* whose events go out: the first process or, when following, each child in turn */
 static _Atomic bool ended;
@@ -46,7 +47,7 @@ static void put_start(bool forked) {
     ia2_line_string(&line, "backend", "none");
     ia2_line_string(&line, "mode", "observe");
     ia2_line_bool(&line, "virtual", true);
-    ia2_line_string(&line, "map", ia2_map_loaded() ? ia2_config.map : NULL);
+    ia2_line_string(&line, "map", map_path[0] ? map_path : NULL);
     send(&trace, &line);
 }
 
@@ -77,14 +78,17 @@ const char *ia2_events_open(void) {
     if (ia2_sink_open(&diag, ia2_config.diag) != 0) {
         wrong = ia2_config.diag;
     }
-    ia2_tracing = trace.fd >= 0;
-    diagnosing = diag.fd >= 0 && !(ia2_tracing && diag.device == trace.device && diag.inode == trace.inode);
+    ia2_tracing = trace.open;
+    diagnosing = diag.open && !(ia2_tracing && diag.device == trace.device && diag.inode == trace.inode);
     ia2_watching = ia2_tracing || diagnosing;
     return wrong;
 }
 
 void ia2_event_start(void) {
     if (may_write()) {
+        if (ia2_map_loaded()) {
+            ia2_copy(map_path, sizeof map_path, ia2_config.map);
+        }
         put_start(false);
     }
 }
@@ -166,7 +170,7 @@ void ia2_event_object(uint32_t slot, const char *when) {
     ia2_line_number(&line, "compartment", object->compartment);
     ia2_line_string(&line, "compartment_name", ia2_compartment_name(object->compartment));
     ia2_line_string(&line, "decided_by", decided[object->decided_by]);
-    ia2_line_bool(&line, "covered", object->why_not == NULL);
+    ia2_line_bool(&line, "covered", !object->uncovered);
     ia2_line_string(&line, "why_not", object->why_not);
     ia2_line_number(&line, "entries", object->entry_count);
     ia2_line_string(&line, "when", when);
@@ -183,11 +187,11 @@ void ia2_event_register(const struct exit_record *record) {
 }
 
 static const char *moment_of(const struct exit_record *record) {
-    if (ia2_exiting()) {
-        return "exit";
-    }
     bool at_thread_end = record->kind == IA2_EXIT_THREAD_ATEXIT || record->kind == IA2_EXIT_PTHREAD_KEY;
-    return at_thread_end && !ia2_thread.unloading ? "thread-end" : "unload";
+    if (ia2_thread.unloading) {
+        return "unload"; /* the nearest cause, even where an exit handler unloads something */
+    }
+    return ia2_exiting() ? "exit" : at_thread_end ? "thread-end" : "unload";
 }
 
 void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32_t before, bool known,

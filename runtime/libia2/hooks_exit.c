@@ -28,6 +28,7 @@ int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv,
 IA2_PUBLIC void exit(int status) {
     ia2_real_resolve();
     if (ia2_ready) {
+        ia2_thread.unloading = ia2_thread.finalising = 0; /* a dlclose that led here never ends */
         ia2_exit_begin(IA2_EXIT_CALL, status);
     }
     ia2_real.exit(status);

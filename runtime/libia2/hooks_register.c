@@ -66,7 +66,9 @@ static void run_record(struct exit_record *record, uintptr_t first, uintptr_t se
         return;
     }
     bool unloading = ia2_thread.unloading || ia2_thread.finalising;
-    if (!unloading && !ia2_exiting() && (record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ON_EXIT)) {
+    bool at_exit_only = record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT ||
+                        record->kind == IA2_EXIT_ON_EXIT;
+    if (at_exit_only && !unloading && !ia2_exiting()) {
         ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, -1); /* errx and its like: no hook of ours saw the exit */
     }
     ia2_run_with(record, first, second);

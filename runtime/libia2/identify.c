@@ -1,17 +1,23 @@
 #include "identify.h"
 
-#include <dlfcn.h>
+#include <limits.h>
+#include <sys/auxv.h>
 
+#include "events.h"
+#include "run.h"
 #include "shared_objects.h"
+#include "symbols.h"
 #include "system.h"
 
 #define NOTE_COMPARTMENT 1u /* type of the note "IA2" that claims a compartment (ia2_exit_note.h) */
 
 /* Who uses a compartment number, and a name for it: that of its first object. Only written under the lock of the table. */
-enum { FREE, OWN, CLAIMED };
-static uint8_t use[IA2_MAP_MAX_COMPARTMENT + 1u];
-static const char *first_of[IA2_MAP_MAX_COMPARTMENT + 1u];
-static char main_path[4096];
+static struct {
+    const char *name;
+    enum { FREE, OWN, CLAIMED } use;
+} compartments[IA2_MAP_MAX_COMPARTMENT + 1u];
+static bool claims;                        /* some object has a note: the program numbers its compartments itself */
+static const struct ia2_object *allocator; /* the object that `malloc` resolves to: it serves everyone */
 
 static uintptr_t align(uintptr_t value, uintptr_t to) { return (value + to - 1) & ~(to - 1); }
 
@@ -42,23 +48,44 @@ static void read_notes(struct ia2_object *object, uintptr_t start, uintptr_t siz
     }
 }
 
-static const char *path_of(const struct dl_phdr_info *info) {
-    if (info->dlpi_name && info->dlpi_name[0]) {
-        return info->dlpi_name;
-    }
-    if (!main_path[0]) {
-        long length = ia2_syscall3(SYS_readlink, (long)"/proc/self/exe", (long)main_path, sizeof main_path - 1);
-        if (length <= 0) {
-            ia2_copy(main_path, sizeof main_path, "main"); /* no /proc: it still needs a name */
+/* ld.so's name is gone before our last event about an unloaded object, so the slot has a copy. */
+static void keep_path(struct ia2_object *object, const char *path) {
+    object->path = object->short_path;
+    if (!ia2_copy(object->short_path, sizeof object->short_path, path)) {
+        char *page = ia2_map_memory(PATH_MAX);
+        if (page) {
+            ia2_copy(page, PATH_MAX, path);
+            object->path = page;
         }
     }
-    return main_path;
+}
+
+void ia2_release_path(struct ia2_object *object) {
+    if (object->path != object->short_path) {
+        ia2_syscall2(SYS_munmap, (long)object->path, PATH_MAX);
+    }
+}
+
+static void find_path(struct ia2_object *object, const struct dl_phdr_info *info) {
+    if (info->dlpi_name && info->dlpi_name[0]) {
+        keep_path(object, info->dlpi_name);
+        return;
+    }
+    /* The name that it was started by will do where nobody is told the path: /proc costs more than all the rest of our start. */
+    const char *started = (const char *)getauxval(AT_EXECFN);
+    char path[PATH_MAX];
+    long length = 0;
+    if (ia2_watching) {
+        length = ia2_syscall3(SYS_readlink, (long)"/proc/self/exe", (long)path, sizeof path - 1);
+        path[length > 0 ? length : 0] = '\0';
+    }
+    keep_path(object, length > 0 ? path : started ? started : "main");
 }
 
 void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
     int claim = -1;
     object->base = info->dlpi_addr;
-    object->path = path_of(info);
+    find_path(object, info);
     object->start = UINTPTR_MAX;
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
@@ -82,8 +109,9 @@ void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
     if (claim >= 0) {
         object->decided_by = IA2_BY_NOTE;
         object->compartment = (uint16_t)claim;
-        object->clash = use[claim] == OWN;
-        use[claim] = CLAIMED;
+        object->clash = compartments[claim].use == OWN;
+        compartments[claim].use = CLAIMED;
+        claims = true;
     }
 }
 
@@ -104,12 +132,12 @@ static const char *soname_of(const struct ia2_object *object) {
     return strings && named ? strings + name : NULL;
 }
 
-static bool holds_malloc(const struct ia2_object *object) {
-    static uintptr_t provider; /* the object that `malloc` resolves to serves everyone */
-    if (!provider) {
-        provider = (uintptr_t)dlsym(RTLD_DEFAULT, "malloc");
+void ia2_find_malloc(uint32_t highest) {
+    for (uint32_t slot = 1; slot <= highest && !allocator; slot++) {
+        if (ia2_symbol_is_defined(ia2_object(slot), "malloc")) {
+            allocator = ia2_object(slot);
+        }
     }
-    return provider >= object->start && provider < object->end;
 }
 
 static bool shared_by_default(const struct ia2_object *object, const char *soname) {
@@ -123,19 +151,23 @@ static bool shared_by_default(const struct ia2_object *object, const char *sonam
             return true;
         }
     }
-    return holds_malloc(object);
+    return object == allocator;
 }
 
-/* The lowest free compartment number above the map's; the last number serves all objects that come after it. */
+/* The lowest free compartment number above the map's; the last number serves all objects that come after it. Where notes claim
+ * numbers, objects that are yet to come may claim more of the low ones: start behind those that keys exist for. */
 static uint16_t own_compartment(void) {
     uint32_t id = ia2_map_last_compartment() + 1;
-    while (id < IA2_MAP_MAX_COMPARTMENT && use[id] != FREE) {
+    if (claims && id <= IA2_LAST_KEY) {
+        id = IA2_LAST_KEY + 1;
+    }
+    while (id < IA2_MAP_MAX_COMPARTMENT && compartments[id].use != FREE) {
         id++;
     }
     if (id > IA2_MAP_MAX_COMPARTMENT) {
         id = IA2_MAP_MAX_COMPARTMENT;
     }
-    use[id] = OWN;
+    compartments[id].use = OWN;
     return (uint16_t)id;
 }
 
@@ -155,26 +187,28 @@ void ia2_choose_compartment(struct ia2_object *object) {
         uint32_t unlisted = ia2_map_unlisted();
         object->compartment = unlisted == IA2_MAP_EACH ? own_compartment() : (uint16_t)unlisted;
     }
-    if (!first_of[object->compartment]) {
-        first_of[object->compartment] = name;
+    if (!compartments[object->compartment].name) {
+        compartments[object->compartment].name = ia2_base_name(object->path);
+    }
+    if (object == allocator && object->map->l_name[0] == '\0') {
+        object->why_not = "the program defines malloc itself, so its data is shared";
     }
 }
 
 void ia2_leave_compartment(const struct ia2_object *object, bool last) {
     uint16_t id = object->compartment;
-    uintptr_t name = (uintptr_t)first_of[id];
-    if ((name >= object->start && name < object->end) || first_of[id] == ia2_base_name(object->path)) {
-        first_of[id] = NULL;
+    if (compartments[id].name == ia2_base_name(object->path)) {
+        compartments[id].name = NULL;
     }
-    if (last && use[id] == OWN) {
-        use[id] = FREE;
+    if (last && compartments[id].use == OWN) {
+        compartments[id].use = FREE;
     }
 }
 
 const char *ia2_compartment_name(uint16_t id) {
     const char *name = ia2_map_compartment_name(id);
     if (!name) {
-        name = id == 0 ? "shared" : first_of[id];
+        name = id == 0 ? "shared" : compartments[id].name;
     }
     return name ? name : "?";
 }

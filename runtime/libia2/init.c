@@ -21,9 +21,6 @@ static void last_at_quick_exit(void *unused, int status) {
 }
 
 static void check_settings(void) {
-    if (ia2_config.cut) {
-        ia2_complain("an IA2_* variable is longer than a path may be and is ignored", "shorten it");
-    }
     if (ia2_config.backend[0] && !ia2_equal(ia2_config.backend, "none") && !ia2_equal(ia2_config.backend, "auto")) {
         ia2_complain("IA2_EXIT_BACKEND: expected \"none\" or \"auto\", running with none instead of",
                      ia2_config.backend);

@@ -24,7 +24,8 @@ _Atomic uint32_t ia2_epoch;
 
 struct ia2_object *ia2_object(uint32_t slot) { return &objects[slot]; }
 
-static uint32_t hash(const void *map) { return (uint32_t)(((uintptr_t)map >> 4) * 0x9e3779b97f4a7c15u >> 50); }
+/* ld.so allocates one link_map of more than a kilobyte after the other: neighbours share a page of the index. */
+static uint32_t hash(const void *map) { return (uint32_t)((uintptr_t)map >> 10) % INDEX_SIZE; }
 
 static uint32_t slot_of(const void *map) {
     for (uint32_t i = 0, at = hash(map); i < INDEX_SIZE; i++, at = (at + 1) % INDEX_SIZE) {
@@ -71,6 +72,7 @@ static void forget(uint32_t slot) {
         last = last && (other == slot || !objects[other].map || objects[other].compartment != object->compartment);
     }
     ia2_leave_compartment(object, last);
+    ia2_release_path(object);
     *object = (struct ia2_object){0};
     atomic_fetch_add_explicit(&ia2_epoch, 1, memory_order_release);
 }
@@ -142,6 +144,9 @@ static void sync_locked(void) {
     }
     if (dl_iterate_phdr(visit, NULL) == 1) {
         return;
+    }
+    if (!any_sync) {
+        ia2_find_malloc(highest);
     }
     /* Claims of compartments by notes are all read by now: numbers for the others come after them. */
     for (uint32_t slot = 1; slot <= highest; slot++) {

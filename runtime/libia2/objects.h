@@ -23,7 +23,8 @@ struct ia2_object {
     ElfW(Dyn) *dynamic;
     uintptr_t relro_start, relro_end;
     bool dynamic_writable;        /* the segment of `dynamic` is writable, RELRO aside */
-    const char *path;             /* of the link_map; of main: what /proc/self/exe says */
+    const char *path;             /* of the link_map; of main: what /proc/self/exe says; a copy, `short_path` or a page */
+    char short_path[192];
     uint8_t build_id[IA2_MAP_BUILD_ID];
     uint32_t build_id_size;
     const struct ia2_map_object *listed; /* in the exit map, or NULL */
@@ -31,7 +32,8 @@ struct ia2_object {
     uint8_t decided_by;           /* enum ia2_decided_by */
     bool clash;                   /* its note claims a number that the runtime had given to another object */
     bool seen;                    /* during a synchronisation */
-    const char *why_not;          /* NULL where it is covered */
+    bool uncovered;               /* its destructors run without us */
+    const char *why_not;          /* why it is uncovered or, where it is covered, not isolated; or NULL */
     ElfW(Dyn) *fini_array;        /* the entries of `dynamic`, NULL where there is none */
     ElfW(Dyn) *fini_array_size;
     ElfW(Dyn) *fini;

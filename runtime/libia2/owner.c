@@ -64,6 +64,9 @@ static bool by_dso(struct exit_record *record) {
             ia2_map_destructor(object->listed, record->function - object->base, 0);
         if (entry) {
             record->owner = (uint16_t)entry->compartment;
+            if (entry->kind == IA2_EXIT_ATEXIT && record->kind == IA2_EXIT_CXA_ATEXIT) {
+                record->kind = IA2_EXIT_ATEXIT; /* the object's own atexit called us: only its code can tell */
+            }
         }
     }
     check_vague(record, object);

@@ -10,6 +10,8 @@
  * index needs no search. */
 #define RESERVED (256ul << 20) /* 4 million records */
 #define STEP (128ul << 10)
+#define LARGE_STEP (4ul << 20)
+#define HUGE_PAGE (2ul << 20)
 #define BATCH 32u              /* slots that a thread takes at once, so that most registrations need no locked instruction */
 
 struct ia2_record_table ia2_records;
@@ -27,26 +29,33 @@ static bool reserve(void) {
     while (limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur / 64 && size > 2 * STEP) {
         size /= 2;
     }
-    long at = ia2_syscall(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long at = ia2_syscall(SYS_mmap, 0, (long)(size + HUGE_PAGE), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                          -1, 0);
     if (at < 0 && at > -4096) {
         return false;
     }
     reserved = size;
-    ia2_records.base = (struct exit_record *)at;
+    ia2_records.base = (struct exit_record *)(((uintptr_t)at + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
     return true;
 }
 
-/* Opens one more step. The first pages come as they are touched; later ones at once, which costs a fraction of their faults. */
+/* Opens one more step, a quarter of what is open where that is more. The first pages come as they are touched; later ones at
+ * once, and huge where the kernel has such, which costs a fraction of their faults. Both are hints: failure is no matter. */
 static bool open_step(void) {
     size_t done = atomic_load_explicit(&opened, memory_order_relaxed);
+    size_t step = done / 4 / STEP * STEP;
+    step = step < STEP ? STEP : step > LARGE_STEP ? LARGE_STEP : step;
     uintptr_t at = (uintptr_t)ia2_records.base + done;
-    if (done + STEP > reserved || ia2_mprotect(at, STEP, PROT_READ | PROT_WRITE) != 0) {
+    if (done + step > reserved || ia2_mprotect(at, step, PROT_READ | PROT_WRITE) != 0) {
         return false;
     }
-    if (done > 0) {
-        ia2_syscall3(SYS_madvise, (long)at, STEP, MADV_POPULATE_WRITE); /* Linux 5.14; a hint, so failure is no matter */
+    if (step >= HUGE_PAGE) {
+        ia2_syscall3(SYS_madvise, (long)at, (long)step, MADV_HUGEPAGE);
     }
-    atomic_store_explicit(&opened, done + STEP, memory_order_release);
+    if (done > 0) {
+        ia2_syscall3(SYS_madvise, (long)at, (long)step, MADV_POPULATE_WRITE); /* Linux 5.14 */
+    }
+    atomic_store_explicit(&opened, done + step, memory_order_release);
     return true;
 }
 

@@ -78,13 +78,12 @@ static int adopt(struct ia2_sink *sink, int fd) {
         ia2_syscall1(SYS_close, high);
         high = -EBADF;
     }
-    sink->fd = high < 0 ? -1 : high;
+    sink->open = high >= 0;
+    sink->fd = high;
     return high < 0 ? high : 0;
 }
 
 int ia2_sink_open(struct ia2_sink *sink, const char *target) {
-    sink->fd = -1;
-    sink->path[0] = '\0';
     if (!*target) {
         return 0;
     }
@@ -111,10 +110,10 @@ int ia2_sink_open(struct ia2_sink *sink, const char *target) {
 static bool still_ours(struct ia2_sink *sink) {
     uint64_t device;
     uint64_t inode;
-    if (sink->fd >= 0 && identify(sink->fd, &device, &inode) && device == sink->device && inode == sink->inode) {
+    if (sink->open && identify(sink->fd, &device, &inode) && device == sink->device && inode == sink->inode) {
         return true;
     }
-    sink->fd = -1;
+    sink->open = false;
     if (!sink->path[0]) {
         return false;
     }
@@ -128,10 +127,10 @@ static bool still_ours(struct ia2_sink *sink) {
     ia2_syscall1(SYS_close, fd);
     if (result == 0 && (sink->device != old_device || sink->inode != old_inode)) {
         ia2_syscall1(SYS_close, sink->fd); /* another file took the name */
-        sink->fd = -1;
+        sink->open = false;
         sink->path[0] = '\0';
     }
-    return sink->fd >= 0;
+    return sink->open;
 }
 
 bool ia2_sink_write(struct ia2_sink *sink, const struct ia2_line *line) {
@@ -157,7 +156,7 @@ bool ia2_sink_write(struct ia2_sink *sink, const struct ia2_line *line) {
             ia2_syscall4(SYS_rt_sigtimedwait, (long)&raised, 0, (long)&none, sizeof raised);
             if (result == -EPIPE) {
                 ia2_syscall1(SYS_close, sink->fd);
-                sink->fd = -1;
+                sink->open = false;
                 sink->path[0] = '\0';
             }
         }

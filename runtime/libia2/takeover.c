@@ -104,12 +104,15 @@ void ia2_take_over(struct ia2_object *object, uint32_t slot) {
     if (!object->fini_array && !object->fini) {
         return;
     }
+    const char *wrong = NULL;
     if (!make_records(object, slot)) {
-        object->why_not = "no memory for its records";
+        wrong = "no memory for its records";
     } else if (!set_protection(object, true)) {
-        object->why_not = "its dynamic section cannot be made writable";
+        wrong = "its dynamic section cannot be made writable";
     }
-    if (object->why_not) {
+    if (wrong) {
+        object->why_not = wrong;
+        object->uncovered = true;
         ia2_drop_taken(object);
         object->fini_array = object->fini_array_size = object->fini = NULL;
         return;
