@@ -71,6 +71,12 @@ endfunction()
 dl_debug_program(dl_debug_test_vanilla_program dl_debug_test_vanilla)
 dl_debug_program(dl_debug_test_program dl_debug_test ia2)
 
+# A program that calls the public interface.
+add_executable(dl_debug_probe ${DL_DEBUG_SOURCE}/probe.c)
+dl_debug_target(dl_debug_probe)
+target_link_libraries(dl_debug_probe PRIVATE ia2 dl_debug_library)
+add_dependencies(dl_debug_probe dl_debug_plugin_resident)
+
 # ---- the exit map ---------------------------------------------------------------------------------------------------
 
 set(DL_DEBUG_MAP ${DL_DEBUG_BINARY}/dl_debug_test.map)
@@ -110,11 +116,12 @@ set_target_properties(dl_debug PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${DL_DEBUG_BI
 target_include_directories(dl_debug PRIVATE ${CMAKE_SOURCE_DIR}/runtime/libia2)
 target_compile_definitions(dl_debug PRIVATE _GNU_SOURCE
   DL_DEBUG_PROGRAM="$<TARGET_FILE:dl_debug_test_program>"
+  DL_DEBUG_PROBE="$<TARGET_FILE:dl_debug_probe>"
   DL_DEBUG_MAP_JSON="${DL_DEBUG_MAP}.json"
   DL_DEBUG_MAP_BINARY="${DL_DEBUG_MAP}")
 target_compile_options(dl_debug PRIVATE ${IA2_WARNINGS} -g -O1 -std=gnu11)
 target_link_libraries(dl_debug PRIVATE PkgConfig::CRITERION PkgConfig::JANSSON)
-add_dependencies(dl_debug dl_debug_test_program dl_debug_map)
+add_dependencies(dl_debug dl_debug_test_program dl_debug_probe dl_debug_map)
 
 # One ctest for each Test(dl_debug, NAME) in the sources, so that neither list can forget one.
 foreach(source IN LISTS DL_DEBUG_SUITE)

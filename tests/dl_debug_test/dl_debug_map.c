@@ -151,3 +151,13 @@ Test(dl_debug, binary_map_says_the_same) {
     expect_same(&expected, &found);
     free(content);
 }
+
+/* probe.c prints what it finds wrong; the three records that it makes up are refused, each with an event. */
+Test(dl_debug, public_interface) {
+    struct trace *trace = trace_program(DL_DEBUG_PROBE, "");
+
+    cr_expect_str_eq(trace->output, "", "%s", trace->output);
+    cr_expect_eq(trace->status, 0);
+    cr_expect_eq(count_events(trace, "fault", NULL), 3);
+    trace_free(trace);
+}

@@ -19,7 +19,7 @@ static int memory_file(const char *name) {
 }
 
 /* The child's side: the descriptors stay open across exec, the runtime and log.c know them by number. */
-static void become_test_bed(const char *scenario, int events, int log, int output) {
+static void become(const char *program, const char *argument, int events, int log, int output) {
     char trace_value[32];
     char log_value[32];
 
@@ -29,17 +29,17 @@ static void become_test_bed(const char *scenario, int events, int log, int outpu
     setenv("IA2_EXIT_MAP", DL_DEBUG_MAP_BINARY, 1);
     setenv("DL_DEBUG_LOG_FD", log_value, 1);
     dup2(output, STDOUT_FILENO);
-    execl(DL_DEBUG_PROGRAM, DL_DEBUG_PROGRAM, scenario, (char *)NULL);
+    execl(program, program, argument, (char *)NULL);
     _exit(127);
 }
 
-static int run(const char *scenario, int events, int log, int output) {
+static int run(const char *program, const char *argument, int events, int log, int output) {
     int status;
     pid_t child = fork();
 
     cr_assert_geq(child, 0, "fork");
     if (child == 0)
-        become_test_bed(scenario, events, log, output);
+        become(program, argument, events, log, output);
     cr_assert_eq(waitpid(child, &status, 0), child);
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -70,7 +70,7 @@ static json_t *parse_lines(char *text) {
     return events;
 }
 
-struct trace *trace_scenario(const char *scenario) {
+struct trace *trace_program(const char *program, const char *argument) {
     struct trace *trace = calloc(1, sizeof *trace);
     int events = memory_file("events");
     int log = memory_file("log");
@@ -78,15 +78,18 @@ struct trace *trace_scenario(const char *scenario) {
     char *lines;
 
     cr_assert_not_null(trace);
-    trace->status = run(scenario, events, log, output);
+    trace->status = run(program, argument, events, log, output);
     lines = take_content(events);
     trace->events = parse_lines(lines);
     free(lines);
     trace->log = take_content(log);
     trace->output = take_content(output);
-    cr_assert_gt(json_array_size(trace->events), 0, "scenario %s (status %d) left no event", scenario, trace->status);
+    cr_assert_gt(json_array_size(trace->events), 0, "%s %s (status %d) left no event", program, argument,
+                 trace->status);
     return trace;
 }
+
+struct trace *trace_scenario(const char *scenario) { return trace_program(DL_DEBUG_PROGRAM, scenario); }
 
 void trace_free(struct trace *trace) {
     json_decref(trace->events);

@@ -14,7 +14,9 @@ struct trace {
     char *output;   /* its standard output */
 };
 
-/* Runs `dl_debug_test SCENARIO` with tracing to a file and with the exit map. Fails the test when it cannot. */
+/* Runs a program with tracing to a file and with the exit map. Fails the test when it cannot. */
+struct trace *trace_program(const char *program, const char *argument);
+/* The same for `dl_debug_test SCENARIO`. */
 struct trace *trace_scenario(const char *scenario);
 void trace_free(struct trace *trace);
 
