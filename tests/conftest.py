@@ -10,8 +10,13 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+# No test fails for being slow: a machine may be busy.
+settings.register_profile("ia2exit", deadline=None)
+settings.load_profile("ia2exit")
 
 
 def _reason(longrepr: object) -> str:

@@ -50,18 +50,18 @@ def _no_match(claim: Claim, objects: Sequence[ScannedObject]) -> Ia2exitError:
         )
     stem = claim.pattern.split(".so")[0].rstrip("*")
     if "/" in claim.pattern:
-        names = {item.path: item.path for item in objects}
+        names = {item.path for item in objects}
     else:
-        names = {name: name for item in objects for name in (object_name(item), Path(item.path).name)}
+        names = {name for item in objects for name in (object_name(item), Path(item.path).name)}
     same = sorted(name for name in names if name.split(".so")[0] == stem)
-    close = same or sorted(difflib.get_close_matches(claim.pattern, names, n=_SHOWN, cutoff=0.6))
+    close = same or difflib.get_close_matches(claim.pattern, sorted(names), n=_SHOWN, cutoff=0.6)
     found = f"loaded: {', '.join(close[:_SHOWN])}" if close else f"none of the {len(objects)} comes close"
-    if same and "/" not in claim.pattern:
-        remedy = f"write {stem}.so.*" if all(".so." in name for name in same) else f"write {same[0]}"
-    elif close:
-        remedy = f"write {close[0]}"
-    else:
+    if not close:
         remedy = "add the object to the paths"
+    elif "/" not in claim.pattern and ".so." in close[0]:
+        remedy = f"write {close[0].split('.so')[0]}.so.*"
+    else:
+        remedy = f"write {close[0]}"
     return Ia2exitError(f'{head}no loaded object matches "{claim.pattern}" ({found}); {remedy} or remove the line')
 
 
