@@ -19,8 +19,9 @@ DEBUG_ROOT = Path("/usr/lib/debug")
 _MAX_MINI = 1 << 28
 
 
-def debug_images(image: ElfImage, root: Path = DEBUG_ROOT) -> Iterator[ElfImage]:
+def debug_images(image: ElfImage) -> Iterator[ElfImage]:
     """Debug files of an object, best first. One that is damaged, or belongs to another build, is passed over."""
+    root = DEBUG_ROOT
     for path in _by_build_id(image, root):
         yield from _open(image, path)
     mini = _mini(image)
@@ -49,8 +50,9 @@ def _mini(image: ElfImage) -> ElfImage | None:
     if section is None:
         return None
     try:
-        data = lzma.LZMADecompressor().decompress(image.section_data(section), max_length=_MAX_MINI)
-        return ElfImage(f"{image.path}[.gnu_debugdata]", debug=True, data=data)
+        unpacker = lzma.LZMADecompressor()
+        data = unpacker.decompress(image.section_data(section), max_length=_MAX_MINI)
+        return ElfImage(f"{image.path}[.gnu_debugdata]", debug=True, data=data) if unpacker.eof else None
     except (Ia2exitError, lzma.LZMAError, EOFError):
         return None
 

@@ -5,7 +5,7 @@ Everything is read on first use: an object whose destructors need no name costs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from ia2exit.elf import constants as elf
 from ia2exit.elf import debugfiles, dwarf
 from ia2exit.elf.image import ElfImage
 from ia2exit.elf.tables import SymbolTable
+from ia2exit.errors import Ia2exitError
 
 Source = Literal["symtab", "dynsym", "dwarf", "debug-file"]
 _FUNCTIONS = (elf.STT_FUNC, elf.STT_GNU_IFUNC, elf.STT_NOTYPE)
@@ -40,7 +41,7 @@ class Naming:
         for table, source in self._tables():
             if not missing:
                 return names
-            for rva, symbol in _starting_at(table, missing).items():
+            for rva, symbol in _helped(_starting_at, table, missing, source).items():
                 names[rva] = Name(symbol, source)
             missing -= names.keys()
         for image in (self._image, *self._debug_images) if missing else ():
@@ -53,10 +54,10 @@ class Naming:
         """The symbol of the function that each RVA lies in; those without one are left out."""
         missing = set(rvas)
         names: dict[int, str] = {}
-        for table, _ in self._tables():
+        for table, source in self._tables():
             if not missing:
                 break
-            names |= _covering(table, missing)
+            names |= _helped(_covering, table, missing, source)
             missing -= names.keys()
         return names
 
@@ -70,7 +71,27 @@ class Naming:
 
     @cached_property
     def _debug_images(self) -> list[ElfImage]:
-        return list(debugfiles.debug_images(self._image))
+        return [image for image in debugfiles.debug_images(self._image) if _is_whole(image)]
+
+
+def _is_whole(debug: ElfImage) -> bool:
+    """Whether a debug file's section and symbol tables can be read; one that is damaged helps nobody."""
+    try:
+        return debug.symtab is None or len(debug.symtab) > 0
+    except Ia2exitError:
+        return False
+
+
+def _helped(
+    find: Callable[[SymbolTable, set[int]], dict[int, str]], table: SymbolTable, rvas: set[int], source: Source
+) -> dict[int, str]:
+    """What ``find`` finds; damage in a debug file, unlike damage in the object, only costs names."""
+    try:
+        return find(table, rvas)
+    except Ia2exitError:
+        if source == "debug-file":
+            return {}
+        raise
 
 
 def _starting_at(table: SymbolTable, rvas: set[int]) -> dict[int, str]:

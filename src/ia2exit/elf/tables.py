@@ -87,7 +87,11 @@ def relocations(image: ElfImage) -> NDArray[np.void]:
     parts = [part for part in parts if len(part)]
     if not parts:
         return np.zeros(0, dtype=RELOCATION)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    result = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    highest = int(result["offset"].max())
+    if highest >= 1 << 47:
+        raise image.error(f"a relocation is for address {highest:#x}, expected one in the object")
+    return result
 
 
 def _rela(image: ElfImage, table: int, size: int) -> NDArray[np.void]:
