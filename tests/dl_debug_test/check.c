@@ -14,11 +14,6 @@ static void check_owner(const json_t *event, const struct expected_object *objec
 /* Kinds whose registration names an object by a pointer into it (fini: the object that is finalised). */
 static bool names_object(const char *kind) { return strcmp(kind, "on_exit") != 0 && strcmp(kind, "pthread_key") != 0; }
 
-/* atexit is a function in each object that calls __cxa_atexit: only the map can tell the one from the other. */
-static bool same_kind(const char *seen, const char *expected) {
-    return strcmp(seen, expected) == 0 || (strcmp(expected, "atexit") == 0 && strcmp(seen, "cxa_atexit") == 0);
-}
-
 void check_enter(const struct trace *trace, const json_t *enter, const struct expected_object *object,
                  const char *kind) {
     const json_t *registration = registration_of(trace, enter);
@@ -27,8 +22,7 @@ void check_enter(const struct trace *trace, const json_t *enter, const struct ex
 
     check_owner(enter, object);
     check_owner(registration, object);
-    cr_expect(same_kind(text_of(enter, "kind"), kind), "%s: kind %s, expected %s", function_of(enter),
-              text_of(enter, "kind"), kind);
+    cr_expect_str_eq(text_of(enter, "kind"), kind, "%s", function_of(enter));
     cr_expect_str_eq(text_of(registration, "kind"), text_of(enter, "kind"));
     cr_expect_str_eq(base_name(text_of(place, "object")), object->file);
     if (names_object(kind))

@@ -27,12 +27,11 @@ const struct expected_kind expected_kinds[] = {
 const unsigned expected_kind_count = COUNT_OF(expected_kinds);
 
 const struct expected_destructor expected_others[] = {
-    /* library_cxx.cpp, inline_variable.hpp */
+    /* library_cxx.cpp, inline_variable.hpp: library_vague registers the destructor too, and is bound to this copy */
     {"libdl_debug_library_cxx.so", "cxa_atexit", "_ZN8dl_debug14NamespaceScopeD1Ev", 3},
     {"libdl_debug_library_cxx.so", "cxa_atexit", "_ZN8dl_debug13FunctionLocalD1Ev", 3},
     {"libdl_debug_library_cxx.so", "cxa_atexit", "_ZN8dl_debug14InlineVariableD1Ev", 3},
     {"libdl_debug_library_cxx.so", "thread_atexit", "_ZN8dl_debug11ThreadLocalD1Ev", 3},
-    {"libdl_debug_library_vague.so", "cxa_atexit", "_ZN8dl_debug14InlineVariableD1Ev", 6},
     /* scenarios*.c */
     {"dl_debug_test", "atexit", "exiting_handler", 1},
     {"dl_debug_test", "atexit", "late_atexit", 1},

@@ -249,7 +249,6 @@ def test_functions_that_no_object_of_ours_holds(bed: Bed, build: str) -> None:
 @every_scenario
 def test_everything_that_ran_was_in_the_map(bed: Bed, scenario: str) -> None:
     """Object, RVA, kind and compartment: the map knew each destructor of the test bed before anything ran."""
-    alike = {"atexit": "cxa_atexit"}  # atexit is each object's own function around __cxa_atexit
     for event in bed.run("linked", scenario).entered:
         if event.function.object is None or not ours(event.function.object):
             continue
@@ -258,9 +257,7 @@ def test_everything_that_ran_was_in_the_map(bed: Bed, scenario: str) -> None:
         entry = map_object(event.function.object)
         assert entry is not None
         found = [one for one in entry.destructors if one.rva == event.function.rva]
-        assert event.kind in {one.kind for one in found} | {alike.get(one.kind) for one in found}, names_of(
-            event.function
-        )
+        assert event.kind in {one.kind for one in found}, names_of(event.function)
         if event.dso is not None:
             assert {one.compartment for one in found} == {event.owner}
 
@@ -269,7 +266,7 @@ def test_every_kind_runs_somewhere(bed: Bed) -> None:
     """The scenarios together use every kind in each of the first three compartments."""
     seen = {(event.owner, event.kind) for name in SCENARIOS for event in bed.run("linked", name).entered}
     for owner in (1, 2, 3):
-        assert {kind for other, kind in seen if other == owner} >= set(KINDS) - {"atexit"}
+        assert {kind for other, kind in seen if other == owner} >= set(KINDS)
 
 
 def test_names_of_the_map_are_the_symbol_tables(bed: Bed) -> None:
