@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal as signals
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ia2exit.model import EVENTS_VERSION
 from ia2exit.running.launch import Ended
@@ -34,37 +34,55 @@ def notes(trace: Trace, ended: Ended, program: str, *, follow: bool) -> list[str
 
 
 def _about(process: Process, first: bool, ended: Ended, label: str, *, follow: bool) -> list[str]:
-    found = [f"{label}: {fault.what}: {fault.detail}" for fault in process.faults]
+    return [
+        *(f"{label}: {fault.what}: {fault.detail}" for fault in process.faults),
+        *_version(process, label),
+        *_how_it_ended(process, first, ended, label, follow=follow),
+        *_not_followed(process, label),
+        *_gaps(process, label),
+    ]
+
+
+def _version(process: Process, label: str) -> Iterator[str]:
     if process.start and process.start.version != EVENTS_VERSION:
-        found.append(
+        yield (
             f"{label}: its events are of version {process.start.version}, expected {EVENTS_VERSION}: "
             "libia2.so and this package do not belong together; install both anew"
         )
+
+
+def _how_it_ended(process: Process, first: bool, ended: Ended, label: str, *, follow: bool) -> Iterator[str]:
+    left = _count(process.missed, "was", "were")
     if process.replaced_by is not None:
-        found.append(_replaced(process, label, follow=follow))
+        yield _replaced(process, label, follow=follow)
     elif process.end is None:
-        found.append(_unfinished(process, first, ended, label))
+        yield _unfinished(process, first, ended, label)
     elif process.end.how == "_exit":
-        found.append(
-            f"{label} ended by _exit, which runs no destructor: {_count(process.left, 'was', 'were')} still registered"
-        )
+        yield f"{label} ended by _exit, which runs no destructor: {left} still registered"
     elif process.end.how == "quick_exit":
-        found.append(
-            f"{label} ended by quick_exit, which runs quick_exit handlers only: "
-            f"{_count(process.left, 'was', 'were')} still registered"
-        )
+        yield f"{label} ended by quick_exit, which runs quick_exit handlers only: {left} still registered"
+
+
+def _not_followed(process: Process, label: str) -> Iterator[str]:
     children = [event.path for event in process.execs if event.child and not event.followed]
     if children:
-        found.append(
-            f"{label}: {len(children)} {'child was' if len(children) == 1 else 'children were'} not followed "
-            f"({_names(children)}); use --follow"
+        were = "child was" if len(children) == 1 else "children were"
+        yield f"{label}: {len(children)} {were} not followed ({_names(children)}); use --follow"
+
+
+def _gaps(process: Process, label: str) -> Iterator[str]:
+    """What the table does not show."""
+    counters = process.counters
+    if counters and counters.lost:
+        yield f"{label}: {counters.lost} events could not be written: the table is not complete"
+    if counters and counters.bypassed:
+        yield (
+            f"{label}: {counters.bypassed} registrations came before the runtime was ready, or past it: "
+            "their destructors are not in the table"
         )
-    if process.counters and process.counters.lost:
-        found.append(f"{label}: {process.counters.lost} events could not be written: the table is not complete")
-    never = [row for row in process.destructors if row.ns is None]
+    never = sum(row.ns is None for row in process.destructors)
     if never and process.end is not None and process.end.how != "_exit":
-        found.append(f"{label}: {_count(len(never), 'was', 'were')} left without a return (exit inside, or longjmp)")
-    return found
+        yield f"{label}: {_count(never, 'was', 'were')} left without a return (exit inside, or longjmp)"
 
 
 def _replaced(process: Process, label: str, *, follow: bool) -> str:
@@ -76,7 +94,7 @@ def _replaced(process: Process, label: str, *, follow: bool) -> str:
 
 
 def _unfinished(process: Process, first: bool, ended: Ended, label: str) -> str:
-    left = _count(process.left, "was", "were")
+    left = _count(process.missed, "was", "were")
     if first and ended.signal is not None:
         when = "while its destructors ran" if process.exit or process.destructors else "before its exit began"
         return f"{label} was ended by {name_of(ended.signal)} {when}: {left} still registered"

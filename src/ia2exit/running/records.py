@@ -59,8 +59,10 @@ class Process(Record, frozen=True, kw_only=True):
     destructors: list[Ran]
     #: Registrations, table entries that were taken over included.
     registered: int
-    #: Registrations that had not run when the trace ended.
+    #: Registrations that were live when the trace ended, and how many of them are of a kind that an exit does not
+    #: run: ``pthread_key`` (at thread end only) and ``quick_exit``.
     left: int
+    dormant: int
     exit: Exit | None
     #: Programs that this process started, or was about to become, without being followed there.
     execs: list[Exec]
@@ -71,6 +73,11 @@ class Process(Record, frozen=True, kw_only=True):
     #: The runtime's own counters and its last line; None where the process did not get that far.
     counters: Counters | None
     end: End | None
+
+    @property
+    def missed(self) -> int:
+        """Live registrations that an exit would have run."""
+        return self.left - self.dormant
 
     @property
     def program(self) -> str:

@@ -145,7 +145,7 @@ def _summary(process: Process, total: int) -> str:
 
 
 def _left(process: Process) -> str:
-    return f", {process.left} still registered" if process.left else ""
+    return f", {process.missed} still registered" if process.missed else ""
 
 
 def _plural(number: int, noun: str) -> str:

@@ -8,10 +8,13 @@ from typing import NamedTuple
 import msgspec
 
 from ia2exit import events
-from ia2exit.model import decoder
+from ia2exit.model import Kind, decoder
 from ia2exit.running.records import Process, Ran
 
 _decoder: msgspec.json.Decoder[events.AnyEvent] = decoder(events.AnyEvent)  # type: ignore[arg-type]
+
+#: Kinds that an exit does not run.
+_DORMANT: set[Kind] = {"pthread_key", "quick_exit"}
 
 
 class Trace(NamedTuple):
@@ -80,7 +83,7 @@ class _Image:
         self.exit: events.Exit | None = None
         self.counters: events.Counters | None = None
         self.end: events.End | None = None
-        self.registered: set[tuple[int, int]] = set()
+        self.registered: dict[tuple[int, int], Kind] = {}
         self.ran: set[tuple[int, int]] = set()
         self.fallbacks: dict[int, str] = {}
         self.running: dict[int, list[_Running]] = {}
@@ -95,7 +98,7 @@ class _Image:
             case events.Leave():
                 self._leave(event)
             case events.Register():
-                self.registered.add((event.record, event.generation))
+                self.registered[event.record, event.generation] = event.kind
             case events.Object():
                 self.objects.append(event)
             case events.Fallback():
@@ -164,7 +167,8 @@ class _Image:
             while stack:
                 self._finish(stack.pop().enter, None, None)
         self.rows.sort(key=lambda row: row.order)
-        left = self.counters.left if self.counters else len(self.registered - self.ran)
+        left = self.counters.left if self.counters else len(self.registered.keys() - self.ran)
+        dormant = sum(kind in _DORMANT for kind in self.registered.values())
         return Process(
             pid=self.pid,
             start=self.start,
@@ -172,6 +176,7 @@ class _Image:
             destructors=self.rows,
             registered=self.counters.registered if self.counters else len(self.registered),
             left=left,
+            dormant=min(left, dormant),
             exit=self.exit,
             execs=self.execs,
             replaced_by=self._replaced_by(),
