@@ -1,4 +1,4 @@
-"""Notes inside objects, from the macros and from ``map --note``: built by gcc and clang, read by ``scan`` and ``map``."""
+"""Notes inside objects, from the macros and from ``map --note``: by gcc and clang, read by ``scan`` and ``map``."""
 
 from __future__ import annotations
 
