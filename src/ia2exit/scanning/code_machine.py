@@ -24,7 +24,6 @@ from ia2exit.scanning.code_memory import Memory
 from ia2exit.scanning.code_values import Entry, Load, Offset, Result, Simple, Stack, Value, join, load, plus
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 = range(12)
-ARGUMENTS = (RDI, RSI, RDX, RCX, R8, R9)
 #: Registers that a called function need not preserve.
 SCRATCH = (RAX, RCX, RDX, RSI, RDI, R8, R9, R10, R11)
 #: More frame words than this are not followed: a frame of that size is no path for a function pointer.
@@ -79,10 +78,12 @@ class State:
 
     @classmethod
     def at_entry(cls) -> State:
-        """The state in which a function is entered."""
-        registers: list[Value] = [None] * 16
-        for number in ARGUMENTS:
-            registers[number] = Entry(number)
+        """The state in which a function is entered.
+
+        No function uses a register that is no argument before it writes it, but the cold part of one, which has a range
+        of its own in the unwind table and is jumped to, does.
+        """
+        registers: list[Value] = [Entry(number) for number in range(16)]
         registers[RSP] = Stack(0)
         return cls(registers, {})
 

@@ -100,8 +100,8 @@ def _named(image: ElfImage, destructors: list[Destructor]) -> list[Destructor]:
 
 
 def is_unbound(destructor: Destructor) -> bool:
-    """Whether its function is imported and nobody has said yet from where."""
-    return destructor.symbol_source == "import" and destructor.object is None and destructor.rva is None
+    """Whether the loader binds its function by name, and nobody has said yet where to (own definitions included)."""
+    return destructor.symbol_source == "import" and destructor.object is None
 
 
 def bind_imports(scanned: ScannedObject, closure: Closure, user: Loaded) -> ScannedObject:
