@@ -1,6 +1,6 @@
 """How much of what really happens at exit ``ia2exit scan`` had predicted.
 
-    python benchmarks/recall.py [--json FILE] [--programs FILE] [--objects PATH …] [NAME …]
+    python benchmarks/bench_recall.py [--json FILE] [--programs FILE] [--objects PATH …] [NAME …]
 
 Each program of tests/real/programs.toml is run under the runtime. Every (object, RVA) pair that the run registered or
 finalised is looked for among the predictions for the objects that were loaded: *recall*, with what was missed and why.
@@ -229,7 +229,7 @@ def write_json(path: Path, outcomes: Sequence[Outcome], verdicts: Sequence[preci
 
 def results(outcomes: Sequence[Outcome], verdicts: Sequence[precision.Verdict], names: Sequence[str]) -> list[Result]:
     """The figures that are judged: over all programs, and over all objects that can be checked."""
-    command = " ".join(["python", "benchmarks/recall.py", *names])
+    command = " ".join(["python", "benchmarks/bench_recall.py", *names])
     happened = sum(one.happened for one in outcomes)
     code = sum(one.in_code for one in outcomes)
     recall = share(sum(one.predicted for one in outcomes), happened)
