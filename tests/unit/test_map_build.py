@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import ia2exit
 from ia2exit.errors import Ia2exitError
 from ia2exit.exitmap import MapWarning, build_map, parse_map
-from ia2exit.exitmap.patterns import default_shared, matches
 from ia2exit.model import (
     KINDS,
     Address,
@@ -362,24 +361,6 @@ def test_problems_of_the_scan_are_said_and_warned_of_by_default() -> None:
     scan = ScanResult(objects=[SSL], problems=[Problem(path="/x/bad.so", message="/x/bad.so: not an ELF file")])
     with pytest.warns(MapWarning, match=re.escape("/x/bad.so: left out: not an ELF file")):
         ia2exit.build_map(None, scan)
-
-
-def test_patterns_match_soname_base_name_or_path() -> None:
-    item = library("libz.so.1", path="/usr/lib/libz.so.1.2.13")
-    assert matches("libz.so.1", item)
-    assert matches("libz.so.1.2.*", item)
-    assert matches("/usr/*/libz*", item)
-    assert matches("libz.so.[0-9]", item)
-    assert not matches("LIBZ.so.1", item)
-    assert not matches("usr/lib/libz.so.1.2.13", item)
-    assert not matches("@main", item)
-
-
-def test_only_the_asterisk_is_a_wildcard_of_the_default_list() -> None:
-    assert "libc.so.*" in default_shared()
-    assert matches("[?]x", library("?x"))
-    plus = [pattern for pattern in default_shared() if "+" in pattern]
-    assert any(matches(pattern, library("libstdc++.so.6")) for pattern in plus)
 
 
 kinds = st.sampled_from(KINDS)
