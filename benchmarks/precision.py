@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import BUILD, ROOT
+from harness import BUILD, ROOT, TIME_LIMIT
 from ia2exit.elf import constants as elf
 from ia2exit.elf.image import ElfImage
 from ia2exit.errors import Ia2exitError
@@ -69,10 +69,16 @@ class Listing:
         """Have binutils read the object."""
         path = self._path
         text = subprocess.run(
-            ["objdump", "-d", "--no-show-raw-insn", "-w", str(path)], capture_output=True, text=True, check=True
+            ["objdump", "-d", "--no-show-raw-insn", "-w", str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=TIME_LIMIT,
         ).stdout
         lines = [(int(found[1], 16), found[2]) for found in _LINE.finditer(text)]
-        relocations = subprocess.run(["readelf", "-rW", str(path)], capture_output=True, text=True, check=True).stdout
+        relocations = subprocess.run(
+            ["readelf", "-rW", str(path)], capture_output=True, text=True, check=True, timeout=TIME_LIMIT
+        ).stdout
         self._slots = {int(found[1], 16): found[2] for found in _SLOT.finditer(relocations)}
         self._pointers = {int(found[1], 16): int(found[2], 16) for found in _RELATIVE.finditer(relocations)}
         self._addresses = [address for address, _ in lines]
@@ -175,7 +181,9 @@ def candidates(folder: Path) -> Iterable[Path]:
         for number, flags in enumerate(FLAGS):
             built = folder / f"{source.suffix[1:]}-{number}"
             language = ["-std=c++17", "-lstdc++"] if source.suffix == ".cpp" else []
-            subprocess.run(["gcc", *flags, "-pthread", str(source), "-o", str(built), *language], check=True)
+            subprocess.run(
+                ["gcc", *flags, "-pthread", str(source), "-o", str(built), *language], check=True, timeout=TIME_LIMIT
+            )
             yield built
     yield from sorted(p for p in (BUILD / "tests").rglob("*") if p.suffix == ".so" or p.name == "dl_debug_test")
     libraries = Path("/usr/lib/x86_64-linux-gnu")

@@ -34,6 +34,8 @@ struct ia2_destructor {
     const char *object;      /* soname, or base name of the program */
 };
 
+#pragma GCC visibility push(default) /* exported, whatever -fvisibility says */
+
 /* The metadata of a destructor that the exit map lists, by its address; NULL for anything else, any pointer at
  * all included. Callable at any time from any thread and from a signal handler. */
 const struct ia2_destructor *ia2_destructor_lookup(const void *fn);
@@ -41,6 +43,8 @@ const struct ia2_destructor *ia2_destructor_lookup(const void *fn);
 /* Runs the destructor of one of the runtime's own records with its owner's rights. Called by the runtime's stubs; a
  * pointer that is no live record of the runtime is refused (an event `fault`) and nothing runs. */
 void ia2_run_destructor(const struct exit_record *record);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }
