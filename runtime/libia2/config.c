@@ -31,43 +31,45 @@ static void read_variable(char *entry) {
 
 static bool is_separator(char c) { return c == ':' || c == ' '; }
 
-/* Takes every libia2.so out of the value of LD_PRELOAD. Returns whether anything is left. */
+/* Length of the entry of LD_PRELOAD at `at`. */
+static size_t entry_length(const char *at) {
+    size_t length = 0;
+    while (at[length] && !is_separator(at[length])) {
+        length++;
+    }
+    return length;
+}
+
+/* Is the entry of this length at `at` our library, in whichever folder? */
+static bool is_ours(const char *at, size_t length) {
+    static const char name[] = "libia2.so";
+    const size_t size = sizeof name - 1;
+    const char *base = at + length - size;
+    return length >= size && ia2_starts_with(base, name) && (base == at || base[-1] == '/');
+}
+
+/* Takes every libia2.so, each with one separator, out of the value of LD_PRELOAD; the rest stays to the letter. Returns false when
+ * nothing but us was in it. */
 static bool without_us(char *value) {
-    char *to = value;
-    for (char *from = value; *from;) {
-        if (is_separator(*from)) {
-            from++;
+    bool found = false;
+    for (char *at = value; *at;) {
+        size_t length = entry_length(at);
+        if (!is_ours(at, length)) {
+            at += length + (at[length] != '\0');
             continue;
         }
-        size_t length = 0;
-        while (from[length] && !is_separator(from[length])) {
-            length++;
+        found = true;
+        char *rest = at + length;
+        if (*rest) {
+            rest++;
+        } else if (at > value) {
+            at--; /* the last entry takes the separator before it along */
         }
-        char *base = from;
-        for (char *at = from; at < from + length; at++) {
-            if (*at == '/') {
-                base = at + 1;
-            }
-        }
-        bool ours = (size_t)(from + length - base) == sizeof "libia2.so" - 1 && ia2_starts_with(base, "libia2.so");
-        if (!ours) {
-            if (to != value) {
-                *to++ = ':';
-            }
-            for (size_t i = 0; i < length; i++) {
-                *to++ = from[i];
-            }
-        }
-        from += length;
-    }
-    bool any = to != value;
-    if (any) {
-        /* `to` never overtakes `from`; the rest of the old value becomes NULs, which ends the string here. */
-        while (*to) {
-            *to++ = '\0';
+        char *to = at;
+        while ((*to++ = *rest++)) {
         }
     }
-    return any;
+    return *value || !found;
 }
 
 void ia2_config_read(char **envp) {

@@ -82,14 +82,12 @@ static void find_path(struct ia2_object *object, const struct dl_phdr_info *info
     keep_path(object, length > 0 ? path : started ? started : "main");
 }
 
-void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
-    int claim = -1;
-    object->base = info->dlpi_addr;
-    find_path(object, info);
+/* What the program headers and the notes say. `*claim` stays as it is where no note claims a compartment. */
+static void read_headers(struct ia2_object *object, const ElfW(Phdr) *headers, size_t count, int *claim) {
     object->start = UINTPTR_MAX;
-    for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-        uintptr_t start = info->dlpi_addr + segment->p_vaddr;
+    for (size_t i = 0; i < count; i++) {
+        const ElfW(Phdr) *segment = &headers[i];
+        uintptr_t start = object->base + segment->p_vaddr;
         uintptr_t end = start + segment->p_memsz;
         if (segment->p_type == PT_LOAD) {
             object->start = start < object->start ? start : object->start;
@@ -102,9 +100,16 @@ void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
             object->relro_start = start;
             object->relro_end = end;
         } else if (segment->p_type == PT_NOTE) {
-            read_notes(object, start, segment->p_memsz, segment->p_align, &claim);
+            read_notes(object, start, segment->p_memsz, segment->p_align, claim);
         }
     }
+}
+
+void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
+    int claim = -1;
+    object->base = info->dlpi_addr;
+    read_headers(object, info->dlpi_phdr, info->dlpi_phnum, &claim);
+    find_path(object, info);
     object->decided_by = IA2_BY_UNLISTED;
     if (claim >= 0) {
         object->decided_by = IA2_BY_NOTE;
@@ -171,10 +176,24 @@ static uint16_t own_compartment(void) {
     return (uint16_t)id;
 }
 
+static const struct ia2_map_object *find_listed(const struct ia2_object *object, const char *soname) {
+    const char *name = soname ? soname : ia2_base_name(object->path);
+    return ia2_map_find(object->build_id, object->build_id_size, name);
+}
+
+const struct ia2_map_object *ia2_find_listed(const ElfW(Ehdr) *header, const struct link_map *map) {
+    struct ia2_object object = {.base = map->l_addr, .dynamic = map->l_ld, .path = map->l_name};
+    int claim;
+    if (!ia2_map_loaded() || !ia2_starts_with((const char *)header->e_ident, ELFMAG)) {
+        return NULL;
+    }
+    read_headers(&object, (const void *)((uintptr_t)header + header->e_phoff), header->e_phnum, &claim);
+    return find_listed(&object, soname_of(&object));
+}
+
 void ia2_choose_compartment(struct ia2_object *object) {
     const char *soname = soname_of(object);
-    const char *name = soname ? soname : ia2_base_name(object->path);
-    object->listed = ia2_map_find(object->build_id, object->build_id_size, name);
+    object->listed = find_listed(object, soname);
     if (object->listed) {
         object->compartment = (uint16_t)object->listed->compartment;
         object->decided_by = IA2_BY_MAP;

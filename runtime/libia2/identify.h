@@ -7,6 +7,10 @@
 /* Fills everything of `object` that its program headers and its notes tell, from `info`. Only under the lock of the table. */
 void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info);
 
+/* The entry in the exit map of a loaded object that the table does not know yet, by its ELF header in memory; NULL when the map
+ * does not list it. Any thread, signal handlers. */
+const struct ia2_map_object *ia2_find_listed(const ElfW(Ehdr) *header, const struct link_map *map);
+
 /* Gives back what object->path may have taken. */
 void ia2_release_path(struct ia2_object *object);
 

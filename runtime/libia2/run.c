@@ -120,12 +120,3 @@ void ia2_run_with(const struct exit_record *record, uintptr_t first, uintptr_t s
     ia2_thread.second = second;
     ia2_run_destructor(record);
 }
-
-const struct ia2_destructor *ia2_destructor_lookup(const void *function) {
-    uint32_t slot = ia2_object_at((uintptr_t)function);
-    const struct ia2_object *object = ia2_object(slot);
-    if (slot == IA2_NO_OBJECT || !object->listed) {
-        return NULL;
-    }
-    return ia2_map_destructor(object->listed, (uintptr_t)function - object->base, 0);
-}

@@ -10,6 +10,8 @@
 extern "C" {
 #endif
 
+#define IA2_EXIT_PUBLIC __attribute__((visibility("default")))
+
 /* Kinds of destructors; the numbers are part of the binary map and of notes, 0 is none of them. */
 enum ia2_exit_kind {
     IA2_EXIT_FINI_ARRAY = 1,
@@ -38,11 +40,11 @@ struct ia2_destructor {
 
 /* The metadata of a destructor that the exit map lists, by its address; NULL for anything else, any pointer at
  * all included. Callable at any time from any thread and from a signal handler. */
-const struct ia2_destructor *ia2_destructor_lookup(const void *fn);
+IA2_EXIT_PUBLIC const struct ia2_destructor *ia2_destructor_lookup(const void *fn);
 
 /* Runs the destructor of one of the runtime's own records with its owner's rights. Called by the runtime's stubs; a
  * pointer that is no live record of the runtime is refused (an event `fault`) and nothing runs. */
-void ia2_run_destructor(const struct exit_record *record);
+IA2_EXIT_PUBLIC void ia2_run_destructor(const struct exit_record *record);
 
 #pragma GCC visibility pop
 
