@@ -1,5 +1,6 @@
 /* The public question: what does the exit map say of this address? */
 #include <dlfcn.h>
+#include <stddef.h>
 
 #include "identify.h"
 #include "objects.h"
