@@ -25,6 +25,9 @@ Positions = NDArray[np.int64]
 _CHUNK = 1 << 20
 #: Longest instruction that is searched for.
 _OVERLAP = 8
+#: Which bytes may be an opcode of interest.
+_INTERESTING = np.zeros(256, dtype=bool)
+_INTERESTING[[0x0F, 0x8B, 0x8D, 0xC7, 0xE8, 0xE9, 0xFF]] = True
 _JUMP_SLOT = b"\xff\x25"
 _PUSH_SLOT = b"\xff\x35"
 _ENDBR64 = b"\xf3\x0f\x1e\xfa"
@@ -59,28 +62,24 @@ class CodeSearch:
         """Note everything whose opcode starts in the first _CHUNK bytes of ``code``, which lies at ``rva``."""
         if len(code) < _CHUNK + _OVERLAP:
             code = np.concatenate([code, np.zeros(_OVERLAP, np.uint8)])
-        opcodes = code[: len(code) - _OVERLAP]
-        near = np.flatnonzero((opcodes & 0xFE) == 0xE8)
-        two = np.flatnonzero((opcodes == 0x0F) & ((code[1 : len(opcodes) + 1] & 0xF0) == 0x80))
-        self._add_branches(code, rva, near, 1)
-        self._add_branches(code, rva, two, 2)
-        modrm = code[1 : len(opcodes) + 1]
-        loads = np.flatnonzero((opcodes == 0x8B) & ((modrm & 0xC7) == 0x05))
-        calls = np.flatnonzero((opcodes == 0xFF) & ((modrm == 0x15) | (modrm == 0x25)))
-        for at in (loads, calls):
-            self._references.add(at + rva, _displacement(code, at + 2) + at + (rva + 6))
-        absolute = np.flatnonzero((opcodes == 0xFF) & ((modrm == 0x14) | (modrm == 0x24)))
+        opcodes = code[: min(_CHUNK, len(code) - _OVERLAP)]
+        at = np.flatnonzero(_INTERESTING[opcodes])
+        opcode, modrm = code[at], code[at + 1]
+        is_near = (opcode & 0xFE) == 0xE8
+        self._add_branches(code, rva, at[is_near], 1)
+        self._add_branches(code, rva, at[(opcode == 0x0F) & ((modrm & 0xF0) == 0x80)], 2)
+        relative = (modrm & 0xC7) == 0x05
+        through = ((opcode == 0x8B) & relative) | ((opcode == 0xFF) & ((modrm == 0x15) | (modrm == 0x25)))
+        words = at[through]
+        self._references.add(words + rva, _displacement(code, words + 2) + words + (rva + 6))
+        absolute = at[(opcode == 0xFF) & ((modrm == 0x14) | (modrm == 0x24))]
         absolute = absolute[code[absolute + 2] == 0x25]
         self._references.add(absolute + rva, _displacement(code, absolute + 3))
-        self._look_for_addresses(code, opcodes, rva)
-
-    def _look_for_addresses(self, code: NDArray[np.uint8], opcodes: NDArray[np.uint8], rva: int) -> None:
-        modrm = code[1 : len(opcodes) + 1]
-        lea = np.flatnonzero((opcodes == 0x8D) & ((modrm & 0xC7) == 0x05))
+        lea = at[(opcode == 0x8D) & relative]
         self._add(self._addresses, lea + rva, _displacement(code, lea + 2) + lea + (rva + 6))
         if self._image.elf_type == ET_EXEC:
             short = np.flatnonzero((opcodes & 0xF8) == 0xB8)
-            long = np.flatnonzero((opcodes == 0xC7) & ((modrm & 0xF8) == 0xC0))
+            long = at[(opcode == 0xC7) & ((modrm & 0xF8) == 0xC0)]
             self._add(self._addresses, short + rva, _displacement(code, short + 1))
             self._add(self._addresses, long + rva, _displacement(code, long + 2))
 
