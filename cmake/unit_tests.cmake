@@ -1,6 +1,8 @@
 # C tests of one part at a time, each a Criterion program: tests/unit/NAME.c becomes the ctest `unit_NAME`.
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(CRITERION REQUIRED IMPORTED_TARGET criterion)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 
 # Seconds that one C test may take before ctest ends it.
 set(IA2_TEST_TIMEOUT 60)
@@ -15,10 +17,15 @@ function(ia2_unit_test name)
   target_include_directories(unit_${name} PRIVATE
     ${CMAKE_SOURCE_DIR}/runtime/libia2 ${CMAKE_SOURCE_DIR}/runtime/libia2/include ${CMAKE_BINARY_DIR}/generated)
   target_compile_definitions(unit_${name} PRIVATE _GNU_SOURCE IA2_VERSION_STRING="${PROJECT_VERSION}")
-  target_compile_options(unit_${name} PRIVATE ${IA2_WARNINGS} -g -O1 $<$<COMPILE_LANGUAGE:C>:-std=gnu11>)
-  target_link_libraries(unit_${name} PRIVATE PkgConfig::CRITERION)
+  target_compile_options(unit_${name} PRIVATE ${IA2_WARNINGS} -g -O1 -fcf-protection=full $<$<COMPILE_LANGUAGE:C>:-std=gnu11>)
+  target_link_libraries(unit_${name} PRIVATE PkgConfig::CRITERION PkgConfig::JANSSON PkgConfig::ZLIB)
   add_test(NAME unit_${name} COMMAND unit_${name} --jobs 2)
   set_tests_properties(unit_${name} PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
 endfunction()
 
 # ---- the tests, one a line: ia2_unit_test(crc32 crc32.c) ------------------------------------------------------------
+ia2_unit_test(config config.c system.c)
+ia2_unit_test(line line.c system.c)
+ia2_unit_test(system system.c)
+ia2_unit_test(map map.c system.c ../../tests/unit/map_builder.c)
+ia2_unit_test(map_lookup map.c system.c ../../tests/unit/map_builder.c)
