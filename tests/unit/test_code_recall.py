@@ -24,7 +24,7 @@ FIXTURE = Path(__file__).parent / "code_fixtures" / "registrations.c"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recall") / "program"
-    subprocess.run(["gcc", "-O1", "-DPROGRAM", "-pthread", str(FIXTURE), "-o", str(path)], check=True, timeout=60)
+    subprocess.run(["gcc", "-O0", "-DPROGRAM", "-pthread", str(FIXTURE), "-o", str(path)], check=True, timeout=60)
     return path
 
 
