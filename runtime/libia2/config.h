@@ -6,13 +6,13 @@
 
 /* The texts are the environment's own memory, which a program may overwrite later (setproctitle): copy what must last. */
 struct ia2_config {
-    const char *trace;      /* IA2_TRACE_EXIT: "" (off), "1", "fd:N" or a path */
-    const char *diag;       /* IA2_DIAG_EXIT, likewise */
-    const char *map;        /* IA2_EXIT_MAP: path of a binary exit map, or "" */
-    const char *mode;       /* IA2_EXIT_MODE, or "" */
-    const char *backend;    /* IA2_EXIT_BACKEND, or "" */
-    bool follow;            /* IA2_EXIT_FOLLOW=1: children are covered too */
-    bool secure;            /* AT_SECURE: setuid, setgid or file capabilities */
+    const char *trace;   /* IA2_TRACE_EXIT: "" (off), "1", "fd:N" or a path */
+    const char *diag;    /* IA2_DIAG_EXIT, likewise */
+    const char *map;     /* IA2_EXIT_MAP: path of a binary exit map, or "" */
+    const char *mode;    /* IA2_EXIT_MODE, or "" */
+    const char *backend; /* IA2_EXIT_BACKEND, or "" */
+    bool follow;         /* IA2_EXIT_FOLLOW=1: children are covered too */
+    bool secure;         /* AT_SECURE: setuid, setgid or file capabilities */
 };
 
 extern struct ia2_config ia2_config;

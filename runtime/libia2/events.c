@@ -16,7 +16,7 @@ static struct ia2_sink trace;
 static struct ia2_sink diag;
 static char map_path[PATH_MAX]; /* "": no map */
 static bool diagnosing;
-static _Atomic int process;      /* whose events go out: the first process or, when following, each child in turn */
+static _Atomic int process; /* whose events go out: the first process or, when following, each child in turn */
 static _Atomic bool ended;
 
 static void begin(struct ia2_line *line, const char *event) {
@@ -240,7 +240,8 @@ void ia2_event_fallback(const struct exit_record *record, uint64_t sequence) {
     put_identity(&line, record);
     ia2_line_string(&line, "kind", kind_name(record));
     put_place(&line, "function", record->function);
-    ia2_line_string(&line, "why", "neither its dso_handle, nor its function, nor its registrar lies in a loaded object");
+    ia2_line_string(&line, "why",
+                    "neither its dso_handle, nor its function, nor its registrar lies in a loaded object");
     ia2_line_string(&line, "remedy", "register it with the __dso_handle of the object that owns its data");
     send(&trace, &line);
 }

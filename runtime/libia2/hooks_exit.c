@@ -18,8 +18,8 @@ static int main_then_exit(int argc, char **argv, char **envp) {
 IA2_PUBLIC int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
                                  void (*fini)(void), void (*rtld_fini)(void), void *stack_end);
 
-int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
-                      void (*fini)(void), void (*rtld_fini)(void), void *stack_end) {
+int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void), void (*fini)(void),
+                      void (*rtld_fini)(void), void *stack_end) {
     ia2_real_resolve();
     program_main = main;
     return ia2_real.libc_start_main(ia2_ready ? main_then_exit : main, argc, argv, init, fini, rtld_fini, stack_end);

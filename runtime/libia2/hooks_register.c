@@ -66,8 +66,8 @@ static void run_record(struct exit_record *record, uintptr_t first, uintptr_t se
         return;
     }
     bool unloading = ia2_thread.unloading || ia2_thread.finalising;
-    bool at_exit_only = record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT ||
-                        record->kind == IA2_EXIT_ON_EXIT;
+    bool at_exit_only =
+        record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
     if (at_exit_only && !unloading && !ia2_exiting()) {
         ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, -1); /* errx and its like: no hook of ours saw the exit */
     }
@@ -131,8 +131,7 @@ IA2_PUBLIC int __cxa_thread_atexit_impl(void (*function)(void *), void *argument
         return ia2_real.cxa_thread_atexit_impl(function, argument, dso);
     }
     ia2_record_number number = ia2_record_publish(record);
-    return finish(record,
-                  ia2_real.cxa_thread_atexit_impl((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+    return finish(record, ia2_real.cxa_thread_atexit_impl((void (*)(void *))(void *)run_cxa, (void *)number, dso));
 }
 
 /* ---- quick_exit: the handler gets no argument of ours, so each has a stub of its own -------------------------------- */

@@ -127,8 +127,8 @@ static const char *soname_of(const struct ia2_object *object) {
     for (const ElfW(Dyn) *entry = object->dynamic; entry->d_tag != DT_NULL; entry++) {
         if (entry->d_tag == DT_STRTAB) {
             /* ld.so relocates this entry in place, except in the vdso. */
-            strings = (const char *)(entry->d_un.d_ptr < object->base ? entry->d_un.d_ptr + object->base
-                                                                      : entry->d_un.d_ptr);
+            strings =
+                (const char *)(entry->d_un.d_ptr < object->base ? entry->d_un.d_ptr + object->base : entry->d_un.d_ptr);
         } else if (entry->d_tag == DT_SONAME) {
             name = entry->d_un.d_val;
             named = true;

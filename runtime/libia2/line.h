@@ -6,14 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IA2_LINE_MAX 4096u   /* PIPE_BUF: a write of this size to a pipe is not torn */
-#define IA2_STRING_MAX 760u  /* bytes of one string that are kept; of a longer one (a path) the end */
+#define IA2_LINE_MAX 4096u  /* PIPE_BUF: a write of this size to a pipe is not torn */
+#define IA2_STRING_MAX 760u /* bytes of one string that are kept; of a longer one (a path) the end */
 
 struct ia2_line {
     size_t length;
-    bool full;               /* something did not fit: the line must not be written */
-    bool first;              /* no comma before the next member */
-    uint64_t started;        /* when its making began, nanoseconds of CLOCK_MONOTONIC; the caller's to set */
+    bool full;        /* something did not fit: the line must not be written */
+    bool first;       /* no comma before the next member */
+    uint64_t started; /* when its making began, nanoseconds of CLOCK_MONOTONIC; the caller's to set */
     char text[IA2_LINE_MAX];
 };
 
@@ -25,7 +25,7 @@ void ia2_line_signed(struct ia2_line *line, const char *key, int64_t value);
 void ia2_line_hex(struct ia2_line *line, const char *key, uint64_t value);
 void ia2_line_bool(struct ia2_line *line, const char *key, bool value);
 void ia2_line_null(struct ia2_line *line, const char *key);
-void ia2_line_open(struct ia2_line *line, const char *key);  /* a nested object */
+void ia2_line_open(struct ia2_line *line, const char *key); /* a nested object */
 void ia2_line_close(struct ia2_line *line);
 /* Adds the last brace and the newline. Returns false when the line is too long to be written whole. */
 bool ia2_line_end(struct ia2_line *line);

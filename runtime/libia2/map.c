@@ -269,6 +269,4 @@ const char *ia2_map_compartment_name(uint32_t id) {
     return NULL;
 }
 
-uint32_t ia2_map_last_compartment(void) {
-    return header ? compartments[header->compartment_count - 1].id : 0;
-}
+uint32_t ia2_map_last_compartment(void) { return header ? compartments[header->compartment_count - 1].id : 0; }

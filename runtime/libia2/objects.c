@@ -14,9 +14,9 @@
 
 static struct ia2_object objects[IA2_MAX_OBJECTS];
 static _Atomic uint16_t index_of[INDEX_SIZE];
-static uint32_t highest;              /* highest slot in use, only under the lock */
-static _Atomic int lock_owner;        /* thread that synchronises, 0 when none does */
-static unsigned long long seen_adds;  /* dlpi_adds and dlpi_subs at the last synchronisation */
+static uint32_t highest;             /* highest slot in use, only under the lock */
+static _Atomic int lock_owner;       /* thread that synchronises, 0 when none does */
+static unsigned long long seen_adds; /* dlpi_adds and dlpi_subs at the last synchronisation */
 static unsigned long long seen_subs;
 static bool any_sync;
 

@@ -17,30 +17,30 @@
 enum ia2_decided_by { IA2_BY_UNLISTED, IA2_BY_DEFAULT, IA2_BY_NOTE, IA2_BY_MAP };
 
 struct ia2_object {
-    const struct link_map *map;   /* NULL: the slot is free */
-    uintptr_t base;               /* difference between addresses in the file and in memory */
-    uintptr_t start, end;         /* of all its segments */
+    const struct link_map *map; /* NULL: the slot is free */
+    uintptr_t base;             /* difference between addresses in the file and in memory */
+    uintptr_t start, end; /* of all its segments */
     ElfW(Dyn) *dynamic;
     uintptr_t relro_start, relro_end;
-    bool dynamic_writable;        /* the segment of `dynamic` is writable, RELRO aside */
-    const char *path;             /* of the link_map; of main: what /proc/self/exe says; a copy, `short_path` or a page */
+    bool dynamic_writable; /* the segment of `dynamic` is writable, RELRO aside */
+    const char *path;      /* of the link_map; of main: what /proc/self/exe says; a copy, `short_path` or a page */
     char short_path[192];
     uint8_t build_id[IA2_MAP_BUILD_ID];
     uint32_t build_id_size;
     const struct ia2_map_object *listed; /* in the exit map, or NULL */
     uint16_t compartment;
-    uint8_t decided_by;           /* enum ia2_decided_by */
-    bool clash;                   /* its note claims a number that the runtime had given to another object */
-    bool seen;                    /* during a synchronisation */
-    bool uncovered;               /* its destructors run without us */
-    const char *why_not;          /* why it is uncovered or, where it is covered, not isolated; or NULL */
-    ElfW(Dyn) *fini_array;        /* the entries of `dynamic`, NULL where there is none */
+    uint8_t decided_by; /* enum ia2_decided_by */
+    bool clash;         /* its note claims a number that the runtime had given to another object */
+    bool seen;          /* during a synchronisation */
+    bool uncovered;     /* its destructors run without us */
+    const char *why_not; /* why it is uncovered or, where it is covered, not isolated; or NULL */
+    ElfW(Dyn) *fini_array; /* the entries of `dynamic`, NULL where there is none */
     ElfW(Dyn) *fini_array_size;
     ElfW(Dyn) *fini;
-    uintptr_t *entries;           /* the object's own .fini_array */
-    uint32_t entry_count;         /* destructors taken over: array entries and DT_FINI */
-    uint32_t first_record;        /* chain of their records in the order in which they run */
-    uintptr_t stub[1];            /* what DT_FINI_ARRAY points to while it is taken over */
+    uintptr_t *entries;    /* the object's own .fini_array */
+    uint32_t entry_count;  /* destructors taken over: array entries and DT_FINI */
+    uint32_t first_record; /* chain of their records in the order in which they run */
+    uintptr_t stub[1];     /* what DT_FINI_ARRAY points to while it is taken over */
 };
 
 /* Brings the table up to date with what is loaded: new objects are taken over, vanished ones forgotten. Cheap when nothing has

@@ -60,8 +60,7 @@ static bool by_dso(struct exit_record *record) {
         .plain = object->listed == NULL,
     };
     if (object->listed && inside(object, record->function)) {
-        const struct ia2_destructor *entry =
-            ia2_map_destructor(object->listed, record->function - object->base, 0);
+        const struct ia2_destructor *entry = ia2_map_destructor(object->listed, record->function - object->base, 0);
         if (entry) {
             record->owner = (uint16_t)entry->compartment;
             if (entry->kind == IA2_EXIT_ATEXIT && record->kind == IA2_EXIT_CXA_ATEXIT) {

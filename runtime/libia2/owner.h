@@ -10,7 +10,7 @@ struct ia2_owner_cache {
     uintptr_t dso, start, size;
     uint32_t epoch;
     uint16_t owner;
-    bool plain;              /* the exit map has nothing to say of single functions of this object */
+    bool plain; /* the exit map has nothing to say of single functions of this object */
 };
 extern __thread struct ia2_owner_cache ia2_owner_cache;
 

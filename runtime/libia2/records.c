@@ -12,14 +12,14 @@
 #define STEP (128ul << 10)
 #define LARGE_STEP (4ul << 20)
 #define HUGE_PAGE (2ul << 20)
-#define BATCH 32u              /* slots that a thread takes at once, so that most registrations need no locked instruction */
+#define BATCH 32u /* slots that a thread takes at once, so that most registrations need no locked instruction */
 
 struct ia2_record_table ia2_records;
 __thread struct ia2_record_batch ia2_record_batch;
 
-static size_t reserved;         /* bytes */
-static _Atomic size_t opened;   /* bytes from the start of the table that are writable */
-static _Atomic int grower;      /* thread that reserves or opens, 0 when none does; the others wait */
+static size_t reserved;       /* bytes */
+static _Atomic size_t opened; /* bytes from the start of the table that are writable */
+static _Atomic int grower;    /* thread that reserves or opens, 0 when none does; the others wait */
 
 static bool reserve(void) {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};

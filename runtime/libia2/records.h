@@ -25,18 +25,18 @@ struct exit_record {
     uintptr_t argument;
     _Atomic ia2_record_number number; /* while live; else its low half is 0: one comparison tells whether it may run */
     union {
-        uintptr_t dso;                /* dso_handle as given; of fini kinds the start of the object */
-        _Atomic uint32_t next_free;   /* of a free slot: index + 1 of the next one */
+        uintptr_t dso;              /* dso_handle as given; of fini kinds the start of the object */
+        _Atomic uint32_t next_free; /* of a free slot: index + 1 of the next one */
     };
     union {
-        uintptr_t registrar;          /* return address of the registration call */
-        uintptr_t next_fini;          /* of fini kinds: index + 1 of the object's next record */
+        uintptr_t registrar; /* return address of the registration call */
+        uintptr_t next_fini; /* of fini kinds: index + 1 of the object's next record */
     };
-    uint16_t owner;                   /* compartment, or IA2_NO_OWNER */
-    uint16_t also;                    /* with IA2_VAGUE: the other compartment that is open */
-    uint8_t kind;                     /* enum ia2_exit_kind */
+    uint16_t owner; /* compartment, or IA2_NO_OWNER */
+    uint16_t also;  /* with IA2_VAGUE: the other compartment that is open */
+    uint8_t kind;   /* enum ia2_exit_kind */
     uint8_t flags;
-    _Atomic uint8_t state;            /* enum ia2_record_state */
+    _Atomic uint8_t state; /* enum ia2_record_state */
     uint8_t unused;
 };
 
@@ -46,12 +46,12 @@ _Static_assert(sizeof(struct exit_record) <= 64, "64 bytes a record is the publi
 
 /* The table. Owned by records.c; here only so that the common paths below are a few instructions. */
 struct ia2_record_table {
-    struct exit_record *base;    /* NULL: nothing reserved yet */
-    _Atomic uint32_t used;       /* slots handed out at least once, in batches */
-    _Atomic uint64_t free_list;  /* tag << 32 | index + 1: the tag makes the compare-and-swap safe against ABA */
+    struct exit_record *base;   /* NULL: nothing reserved yet */
+    _Atomic uint32_t used;      /* slots handed out at least once, in batches */
+    _Atomic uint64_t free_list; /* tag << 32 | index + 1: the tag makes the compare-and-swap safe against ABA */
 };
 struct ia2_record_batch {
-    uint32_t next, end;          /* what is left of this thread's batch of fresh slots */
+    uint32_t next, end; /* what is left of this thread's batch of fresh slots */
 };
 extern struct ia2_record_table ia2_records;
 extern __thread struct ia2_record_batch ia2_record_batch;

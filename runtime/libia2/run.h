@@ -14,13 +14,13 @@
 
 /* State of one thread. Plain thread-local: a signal handler sees the state of the thread that it interrupts. */
 struct ia2_thread {
-    uint32_t pkru;            /* the virtual PKRU while a destructor runs */
-    uint16_t depth;           /* destructors of this thread that are running */
-    uint16_t unloading;       /* calls of dlclose that are under way */
-    uint16_t finalising;      /* calls of ia2_run_fini that are under way */
-    uint64_t overhead;        /* nanoseconds spent writing events since the thread started */
+    uint32_t pkru;                    /* the virtual PKRU while a destructor runs */
+    uint16_t depth;                   /* destructors of this thread that are running */
+    uint16_t unloading;               /* calls of dlclose that are under way */
+    uint16_t finalising;              /* calls of ia2_run_fini that are under way */
+    uint64_t overhead;                /* nanoseconds spent writing events since the thread started */
     const struct exit_record *record; /* for which `first` and `second` are meant */
-    uintptr_t first, second;  /* arguments of the next call */
+    uintptr_t first, second;          /* arguments of the next call */
 };
 
 extern __thread struct ia2_thread ia2_thread;

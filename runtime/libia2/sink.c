@@ -8,11 +8,9 @@
 
 #include "system.h"
 
-#define SIGNAL_BIT(number) (1ul << ((number)-1))
+#define SIGNAL_BIT(number) (1ul << ((number) - 1))
 
-static long control(int fd, int command, long argument) {
-    return ia2_syscall3(SYS_fcntl, fd, command, argument);
-}
+static long control(int fd, int command, long argument) { return ia2_syscall3(SYS_fcntl, fd, command, argument); }
 
 /* A duplicate of `fd` as high as the limit allows, close-on-exec; the limit may be lower than it looks, so try downwards. */
 static int duplicate_high(int fd) {

@@ -10,7 +10,7 @@
 #include "line.h"
 
 struct ia2_sink {
-    bool open;              /* false in a zeroed sink: it costs no page of data at start */
+    bool open; /* false in a zeroed sink: it costs no page of data at start */
     int fd;
     uint64_t device, inode; /* of what `fd` must still refer to */
     char path[PATH_MAX];    /* absolute, for opening it again; "" where the target was not a path */

@@ -3,8 +3,8 @@
 #define IA2_STUBS_H
 
 #define IA2_STUB_SIZE 16
-#define IA2_FINI_STUBS 4096  /* = IA2_MAX_OBJECTS */
-#define IA2_KEY_STUBS 1024   /* = PTHREAD_KEYS_MAX */
+#define IA2_FINI_STUBS 4096 /* = IA2_MAX_OBJECTS */
+#define IA2_KEY_STUBS 1024  /* = PTHREAD_KEYS_MAX */
 #define IA2_QUICK_STUBS 256
 
 #ifndef __ASSEMBLER__

@@ -4,8 +4,7 @@
 #include <time.h>
 
 void *ia2_map_memory(size_t size) {
-    long result =
-        ia2_syscall(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    long result = ia2_syscall(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return result < 0 && result > -4096 ? NULL : (void *)result;
 }
 

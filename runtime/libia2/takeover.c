@@ -82,8 +82,7 @@ static bool make_records(struct ia2_object *object, uint32_t slot) {
             }
         }
     }
-    return !object->fini ||
-           add_record(object, slot, IA2_EXIT_FINI, object->base + object->fini->d_un.d_ptr, &last);
+    return !object->fini || add_record(object, slot, IA2_EXIT_FINI, object->base + object->fini->d_un.d_ptr, &last);
 }
 
 void ia2_drop_taken(struct ia2_object *object) {

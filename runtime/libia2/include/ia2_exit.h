@@ -29,11 +29,11 @@ struct exit_record;
 
 /* What is known of a destructor by its address alone. Valid for the life of the process. */
 struct ia2_destructor {
-    uint64_t rva;            /* bytes from the load base of the object that holds it */
-    uint32_t kind;           /* enum ia2_exit_kind */
-    uint32_t compartment;    /* whose rights it gets; 0 is shared */
-    const char *symbol;      /* linker symbol, or NULL */
-    const char *object;      /* soname, or base name of the program */
+    uint64_t rva;         /* bytes from the load base of the object that holds it */
+    uint32_t kind;        /* enum ia2_exit_kind */
+    uint32_t compartment; /* whose rights it gets; 0 is shared */
+    const char *symbol;   /* linker symbol, or NULL */
+    const char *object;   /* soname, or base name of the program */
 };
 
 #pragma GCC visibility push(default) /* exported, whatever -fvisibility says */

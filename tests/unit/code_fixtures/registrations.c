@@ -7,13 +7,9 @@
 
 #define KEEP __attribute__((noinline, used))
 #define HANDLER(name)                                                                                                  \
-    KEEP static void name(void) {                                                                                      \
-        __asm__ volatile("" : : "r"(__LINE__));                                                                        \
-    }
+    KEEP static void name(void) { __asm__ volatile("" : : "r"(__LINE__)); }
 #define HANDLER_1(name)                                                                                                \
-    KEEP static void name(void *argument) {                                                                            \
-        __asm__ volatile("" : : "r"(argument), "r"(__LINE__));                                                         \
-    }
+    KEEP static void name(void *argument) { __asm__ volatile("" : : "r"(argument), "r"(__LINE__)); }
 
 HANDLER(exit_plain)
 HANDLER(exit_tail)
@@ -39,9 +35,7 @@ HANDLER(never_called)
 HANDLER_1(exit_key)
 HANDLER_1(exit_forwarded_key)
 HANDLER_1(never_key)
-KEEP static void exit_on_exit(int status, void *argument) {
-    __asm__ volatile("" : : "r"(status), "r"(argument));
-}
+KEEP static void exit_on_exit(int status, void *argument) { __asm__ volatile("" : : "r"(status), "r"(argument)); }
 
 struct entry {
     const char *name;
@@ -59,13 +53,9 @@ KEEP static int opaque(int value) {
     return value;
 }
 
-KEEP static int tail_call(void) {
-    return atexit(exit_tail);
-}
+KEEP static int tail_call(void) { return atexit(exit_tail); }
 
-KEEP static int either(int left) {
-    return atexit(left ? exit_left : exit_right);
-}
+KEEP static int either(int left) { return atexit(left ? exit_left : exit_right); }
 
 KEEP static int in_loop(int times) {
     int failed = 0;
@@ -128,9 +118,7 @@ KEEP static int after_calls(int a, int b, int c) {
 }
 
 /* Other objects call it with what we cannot know. */
-int exported_forward(void (*function)(void)) {
-    return atexit(function);
-}
+int exported_forward(void (*function)(void)) { return atexit(function); }
 
 KEEP static int keys(void) {
     pthread_key_t key, other, bare;
@@ -158,7 +146,5 @@ KEEP int register_all(int count, char **words) {
 }
 
 #ifdef PROGRAM
-int main(int count, char **words) {
-    return register_all(count, words);
-}
+int main(int count, char **words) { return register_all(count, words); }
 #endif

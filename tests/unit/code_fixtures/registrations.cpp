@@ -5,12 +5,8 @@
 
 template <int number> struct Tracked {
     int value;
-    __attribute__((noinline)) Tracked(int start) : value(start) {
-        __asm__ volatile("" : : "r"(this) : "memory");
-    }
-    __attribute__((noinline)) ~Tracked() {
-        __asm__ volatile("" : : "r"(this), "r"(number) : "memory");
-    }
+    __attribute__((noinline)) Tracked(int start) : value(start) { __asm__ volatile("" : : "r"(this) : "memory"); }
+    __attribute__((noinline)) ~Tracked() { __asm__ volatile("" : : "r"(this), "r"(number) : "memory"); }
 };
 
 namespace {
@@ -18,9 +14,7 @@ Tracked<1> one(1);
 Tracked<2> first_of_two(2), second_of_two(3);
 Tracked<3> array[5] = {1, 2, 3, 4, 5};
 struct Plain {
-    ~Plain() {
-        __asm__ volatile("" : : "r"(this) : "memory");
-    }
+    ~Plain() { __asm__ volatile("" : : "r"(this) : "memory"); }
 } plain;
 } // namespace
 
@@ -46,7 +40,5 @@ int use(int start) {
 }
 
 #ifdef PROGRAM
-int main(int count, char **) {
-    return use(count);
-}
+int main(int count, char **) { return use(count); }
 #endif
