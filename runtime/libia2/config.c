@@ -48,6 +48,24 @@ static bool is_ours(const char *at, size_t length) {
     return length >= size && ia2_starts_with(base, name) && (base == at || base[-1] == '/');
 }
 
+/* Takes `length` characters out at `at`; what becomes free at the end is NULs, so that nothing of us is left behind the value. */
+static void cut(char *at, size_t length) {
+    char *to = at;
+    for (char *from = at + length; *from; from++) {
+        *to++ = *from;
+    }
+    while (*to) {
+        *to++ = '\0';
+    }
+}
+
+static bool names_anything(const char *value) {
+    while (is_separator(*value)) {
+        value++;
+    }
+    return *value != '\0';
+}
+
 /* Takes every libia2.so, each with one separator, out of the value of LD_PRELOAD; the rest stays to the letter. Returns false when
  * nothing but us was in it. */
 static bool without_us(char *value) {
@@ -59,17 +77,13 @@ static bool without_us(char *value) {
             continue;
         }
         found = true;
-        char *rest = at + length;
-        if (*rest) {
-            rest++;
-        } else if (at > value) {
+        bool last = at[length] == '\0';
+        if (last && at > value) {
             at--; /* the last entry takes the separator before it along */
         }
-        char *to = at;
-        while ((*to++ = *rest++)) {
-        }
+        cut(at, last && at[length] != '\0' ? length + 1 : length + !last);
     }
-    return *value || !found;
+    return !found || names_anything(value);
 }
 
 void ia2_config_read(char **envp) {

@@ -29,7 +29,9 @@ static void begin(struct ia2_line *line, const char *event) {
 
 /* What the making and writing of a line takes is not charged to the destructor in which it happens. */
 static void send(struct ia2_sink *sink, struct ia2_line *line) {
-    if (!ia2_line_end(line) || !ia2_sink_write(sink, line)) {
+    bool written = ia2_line_end(line) && ia2_sink_write(sink, line);
+    if (!written &&
+        ia2_getpid() == atomic_load_explicit(&process, memory_order_relaxed)) { /* not in a child of vfork() */
         ia2_count(&ia2_counters.lost);
     }
     ia2_thread.overhead += ia2_now() - line->started;
@@ -54,12 +56,9 @@ static void put_start(bool forked) {
     send(&trace, &line);
 }
 
-/* May this process write events? A child that was forked may only when children are followed, and says so first. Not called
- * on the way of exec and _exit, where a child of vfork() would change its parent's memory. */
-static bool may_write(void) {
-    if (!ia2_tracing) {
-        return false;
-    }
+/* Is this the process whose events go out? A child that was forked becomes it when children are followed, and says so first.
+ * Not asked on the way of exec and _exit, where a child of vfork() would change its parent's memory. */
+static bool is_process(void) {
     int self = ia2_getpid();
     if (self == atomic_load_explicit(&process, memory_order_relaxed)) {
         return true;
@@ -67,10 +66,16 @@ static bool may_write(void) {
     if (ia2_config.follow) {
         atomic_store(&process, self);
         atomic_store(&ended, false);
-        put_start(true);
+        ia2_sink_inherit(&trace);
+        ia2_sink_inherit(&diag);
+        if (ia2_tracing) {
+            put_start(true);
+        }
     }
     return ia2_config.follow;
 }
+
+static bool may_write(void) { return ia2_tracing && is_process(); }
 
 const char *ia2_events_open(void) {
     atomic_store(&process, ia2_getpid());
@@ -127,7 +132,8 @@ static void put_record(struct ia2_line *line, const struct exit_record *record) 
     put_identity(line, record);
     ia2_line_string(line, "kind", kind_name(record));
     put_place(line, "function", record->function);
-    uint32_t slot = record->dso ? ia2_object_at(record->dso) : IA2_NO_OBJECT; /* a non-PIE program may give 0 */
+    uint32_t slot = ia2_record_dso(record) ? ia2_object_at(ia2_record_dso(record))
+                                           : IA2_NO_OBJECT; /* a non-PIE program may give 0 */
     ia2_line_string(line, "dso", slot ? ia2_object(slot)->path : NULL);
     if (ia2_record_registrar(record)) {
         put_place(line, "registrar", record->registrar);
@@ -257,10 +263,10 @@ void ia2_event_fault(const char *what, const char *detail) {
 }
 
 static void put_status(struct ia2_line *line, int status) {
-    if (status < 0) {
+    if (status == IA2_STATUS_UNKNOWN) {
         ia2_line_null(line, "status");
     } else {
-        ia2_line_signed(line, "status", status);
+        ia2_line_number(line, "status", (unsigned)status & 0xff); /* what wait() sees of it */
     }
 }
 
@@ -314,8 +320,9 @@ static void put_counters(struct ia2_sink *sink) {
 }
 
 void ia2_event_end(const char *how, int status) {
-    /* Not may_write(): on the way of _exit we may be a child of vfork(), which must leave its parent's memory alone. */
-    if (!ia2_watching || ia2_getpid() != atomic_load(&process) || atomic_exchange(&ended, true)) {
+    /* A child of vfork() can only come here by _exit, and must leave its parent's memory alone. */
+    bool ours = ia2_equal(how, "_exit") ? ia2_getpid() == atomic_load(&process) : ia2_watching && is_process();
+    if (!ia2_watching || !ours || atomic_exchange(&ended, true)) {
         return;
     }
     if (diagnosing) {

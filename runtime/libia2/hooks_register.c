@@ -19,7 +19,7 @@ static _Atomic uint32_t quick_used;
 /* Rule 2 for the common case, from the cache: an argument and a call site in the object that `dso` points into. */
 static inline bool owner_is_cached(const struct exit_record *record) {
     const struct ia2_owner_cache *cache = &ia2_owner_cache;
-    return record->dso == cache->dso && cache->plain && cache->epoch == ia2_objects_epoch() &&
+    return ia2_record_dso(record) == cache->dso && cache->plain && cache->epoch == ia2_objects_epoch() &&
            record->registrar - cache->start < cache->size &&
            (record->argument == 0 || record->argument - cache->start < cache->size);
 }
@@ -35,7 +35,7 @@ static inline struct exit_record *make_record(enum ia2_exit_kind kind, uintptr_t
     }
     record->function = function;
     record->argument = argument;
-    record->dso = dso;
+    atomic_store_explicit(&record->dso, dso, memory_order_relaxed);
     record->registrar = registrar;
     record->kind = (uint8_t)kind;
     record->flags = flags;
@@ -69,7 +69,8 @@ static void run_record(struct exit_record *record, uintptr_t first, uintptr_t se
     bool at_exit_only =
         record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
     if (at_exit_only && !unloading && !ia2_exiting()) {
-        ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, -1); /* errx and its like: no hook of ours saw the exit */
+        ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR,
+                       IA2_STATUS_UNKNOWN); /* errx and its like: no hook of ours saw the exit */
     }
     ia2_run_with(record, first, second);
     /* An exiting process keeps its records: they are the evidence, and nobody needs the room. */

@@ -45,14 +45,15 @@ static void check_foreign(struct exit_record *record, const struct ia2_object *o
 /* Rule 2: the object that `dso` points into. The exit map may say more of a function of that same object. */
 static bool by_dso(struct exit_record *record) {
     uint32_t epoch = ia2_objects_epoch();
-    uint32_t slot = record->dso ? ia2_object_at_now(record->dso) : IA2_NO_OBJECT;
+    uintptr_t dso = ia2_record_dso(record);
+    uint32_t slot = dso ? ia2_object_at_now(dso) : IA2_NO_OBJECT;
     if (slot == IA2_NO_OBJECT) {
         return false;
     }
     const struct ia2_object *object = ia2_object(slot);
     record->owner = object->compartment;
     ia2_owner_cache = (struct ia2_owner_cache){
-        .dso = record->dso,
+        .dso = dso,
         .start = object->start,
         .size = object->end - object->start,
         .epoch = epoch,

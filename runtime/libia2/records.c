@@ -12,13 +12,11 @@
 #define STEP (128ul << 10)
 #define LARGE_STEP (4ul << 20)
 #define HUGE_PAGE (2ul << 20)
-#define BATCH 32u /* slots that a thread takes at once, so that most registrations need no locked instruction */
 
 struct ia2_record_table ia2_records;
-__thread struct ia2_record_batch ia2_record_batch;
 
 static size_t reserved;       /* bytes */
-static _Atomic size_t opened; /* bytes from the start of the table that are writable */
+static size_t opened;        /* bytes from the start of the table that are writable; the grower's alone */
 static _Atomic int grower;    /* thread that reserves or opens, 0 when none does; the others wait */
 
 static bool reserve(void) {
@@ -42,7 +40,7 @@ static bool reserve(void) {
 /* Opens one more step, a quarter of what is open where that is more. The first pages come as they are touched; later ones at
  * once, and huge where the kernel has such, which costs a fraction of their faults. Both are hints: failure is no matter. */
 static bool open_step(void) {
-    size_t done = atomic_load_explicit(&opened, memory_order_relaxed);
+    size_t done = opened;
     size_t step = done / 4 / STEP * STEP;
     step = step < STEP ? STEP : step > LARGE_STEP ? LARGE_STEP : step;
     uintptr_t at = (uintptr_t)ia2_records.base + done;
@@ -55,18 +53,17 @@ static bool open_step(void) {
     if (done > 0) {
         ia2_syscall3(SYS_madvise, (long)at, (long)step, MADV_POPULATE_WRITE); /* Linux 5.14 */
     }
-    atomic_store_explicit(&opened, done + step, memory_order_release);
+    opened = done + step;
+    atomic_store_explicit(&ia2_records.room, (uint32_t)(opened / sizeof(struct exit_record)), memory_order_release);
     return true;
 }
 
-/* Makes sure that the slots up to `end` are there. A signal handler that interrupts this very work gets no record. */
-static bool grow(uint32_t end) {
-    size_t needed = (size_t)end * sizeof(struct exit_record);
-    if (atomic_load_explicit(&opened, memory_order_acquire) >= needed) {
-        return true;
-    }
-    int self = ia2_gettid();
-    while (atomic_load_explicit(&opened, memory_order_acquire) < needed) {
+static bool has_room(uint32_t index) { return index < atomic_load_explicit(&ia2_records.room, memory_order_acquire); }
+
+/* Makes sure that the slot `index` is there. A signal handler that interrupts this very work gets no record. */
+static bool grow(uint32_t index) {
+    int self = has_room(index) ? 0 : ia2_gettid();
+    while (!has_room(index)) {
         int nobody = 0;
         if (!atomic_compare_exchange_strong(&grower, &nobody, self)) {
             if (nobody == self) {
@@ -75,8 +72,7 @@ static bool grow(uint32_t end) {
             ia2_syscall1(SYS_sched_yield, 0);
             continue;
         }
-        bool able = atomic_load_explicit(&opened, memory_order_acquire) >= needed ||
-                    ((ia2_records.base || reserve()) && open_step());
+        bool able = has_room(index) || ((ia2_records.base || reserve()) && open_step());
         atomic_store(&grower, 0);
         if (!able) {
             return false;
@@ -97,25 +93,18 @@ static struct exit_record *pop_free(void) {
     return NULL;
 }
 
-/* A new batch for this thread; false when there is no room. */
-static bool take_batch(void) {
-    uint32_t start = atomic_load_explicit(&ia2_records.used, memory_order_relaxed);
-    do {
-        if (!grow(start + BATCH)) {
-            return false;
-        }
-    } while (!atomic_compare_exchange_weak(&ia2_records.used, &start, start + BATCH));
-    ia2_record_batch.next = start;
-    ia2_record_batch.end = start + BATCH;
-    return true;
-}
-
 struct exit_record *ia2_record_new_slow(void) {
     struct exit_record *record = pop_free();
-    if (!record && (ia2_record_batch.next != ia2_record_batch.end || take_batch())) {
-        record = ia2_records.base + ia2_record_batch.next++;
+    if (record) {
+        return record;
     }
-    return record;
+    uint32_t index = atomic_load_explicit(&ia2_records.used, memory_order_relaxed);
+    do {
+        if (!grow(index)) {
+            return NULL;
+        }
+    } while (!atomic_compare_exchange_weak(&ia2_records.used, &index, index + 1));
+    return ia2_records.base + index;
 }
 
 bool ia2_record_claim(struct exit_record *record) {

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/single_threaded.h>
 
 #include "ia2_exit.h"
 
@@ -25,8 +26,8 @@ struct exit_record {
     uintptr_t argument;
     _Atomic ia2_record_number number; /* while live; else its low half is 0: one comparison tells whether it may run */
     union {
-        uintptr_t dso;              /* dso_handle as given; of fini kinds the start of the object */
-        _Atomic uint32_t next_free; /* of a free slot: index + 1 of the next one */
+        _Atomic uintptr_t dso;      /* dso_handle as given; of fini kinds the start of the object */
+        _Atomic uint32_t next_free; /* of a free slot: index + 1 of the next one; a late reader may still look at it */
     };
     union {
         uintptr_t registrar; /* return address of the registration call */
@@ -47,25 +48,24 @@ _Static_assert(sizeof(struct exit_record) <= 64, "64 bytes a record is the publi
 /* The table. Owned by records.c; here only so that the common paths below are a few instructions. */
 struct ia2_record_table {
     struct exit_record *base;   /* NULL: nothing reserved yet */
-    _Atomic uint32_t used;      /* slots handed out at least once, in batches */
+    _Atomic uint32_t used;      /* slots handed out at least once */
+    _Atomic uint32_t room;      /* slots whose memory is there */
     _Atomic uint64_t free_list; /* tag << 32 | index + 1: the tag makes the compare-and-swap safe against ABA */
 };
-struct ia2_record_batch {
-    uint32_t next, end; /* what is left of this thread's batch of fresh slots */
-};
 extern struct ia2_record_table ia2_records;
-extern __thread struct ia2_record_batch ia2_record_batch;
 
 struct exit_record *ia2_record_new_slow(void);
 
 /* A new record in state `free` that only the caller knows; NULL when memory or numbers ran out. Any thread, no lock. */
 static inline struct exit_record *ia2_record_new(void) {
-    struct ia2_record_batch *batch = &ia2_record_batch;
+    uint32_t index = atomic_load_explicit(&ia2_records.used, memory_order_relaxed);
     bool reuse = (uint32_t)atomic_load_explicit(&ia2_records.free_list, memory_order_relaxed) != 0;
-    if (__builtin_expect(reuse || batch->next == batch->end, 0)) {
+    bool room = index < atomic_load_explicit(&ia2_records.room, memory_order_acquire);
+    if (__builtin_expect(reuse || !room || !__libc_single_threaded, 0)) {
         return ia2_record_new_slow();
     }
-    return ia2_records.base + batch->next++;
+    atomic_store_explicit(&ia2_records.used, index + 1, memory_order_relaxed); /* nobody else is there to race with */
+    return ia2_records.base + index;
 }
 
 static inline uint32_t ia2_record_place(const struct exit_record *record) {
@@ -74,6 +74,10 @@ static inline uint32_t ia2_record_place(const struct exit_record *record) {
 
 static inline uint32_t ia2_record_generation(const struct exit_record *record) {
     return (uint32_t)(atomic_load_explicit(&record->number, memory_order_relaxed) >> 32);
+}
+
+static inline uintptr_t ia2_record_dso(const struct exit_record *record) {
+    return atomic_load_explicit(&record->dso, memory_order_relaxed);
 }
 
 /* Return address of the registration call; 0 for fini kinds, which nobody registers. */

@@ -41,7 +41,10 @@ enum ia2_exit_how { IA2_EXIT_MAIN, IA2_EXIT_CALL, IA2_EXIT_QUICK, IA2_EXIT_FROM_
  * more than its check. Everything else goes through ia2_run_destructor(). */
 extern bool ia2_unwatched_exit;
 
-/* The exit phase begins (only the first call counts). `status` < 0: unknown. Brings the objects up to date, says so. */
+#define IA2_STATUS_UNKNOWN INT32_MIN
+
+/* The exit phase begins (only the first call counts). The status is
+ * what the program gave. Brings the objects up to date, says so. */
 void ia2_exit_begin(enum ia2_exit_how how, int status);
 bool ia2_exiting(void);
 

@@ -78,6 +78,7 @@ static int adopt(struct ia2_sink *sink, int fd) {
     }
     sink->open = high >= 0;
     sink->fd = high;
+    sink->owner = ia2_getpid();
     return high < 0 ? high : 0;
 }
 
@@ -104,31 +105,72 @@ int ia2_sink_open(struct ia2_sink *sink, const char *target) {
     return result;
 }
 
-/* Does our descriptor still refer to what we opened? If a program closed it, open a file given by path again. */
-static bool still_ours(struct ia2_sink *sink) {
+void ia2_sink_inherit(struct ia2_sink *sink) { sink->owner = ia2_getpid(); }
+
+static bool is_target(const struct ia2_sink *sink, int fd) {
     uint64_t device;
     uint64_t inode;
-    if (sink->open && identify(sink->fd, &device, &inode) && device == sink->device && inode == sink->inode) {
+    return identify(fd, &device, &inode) && device == sink->device && inode == sink->inode;
+}
+
+/* Not to wait for the reader of a FIFO: nobody may be there any more. Returns the descriptor or -errno. */
+static int open_again(const struct ia2_sink *sink) {
+    long fd = ia2_syscall4(SYS_openat, AT_FDCWD, (long)sink->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0);
+    if (fd >= 0) {
+        control((int)fd, F_SETFL, O_APPEND);
+    }
+    return (int)fd;
+}
+
+/* Another process than the owner, perhaps with the owner's memory: write, and change nothing. */
+static long write_as_guest(const struct ia2_sink *sink, const struct ia2_line *line) {
+    if (sink->open && is_target(sink, sink->fd)) {
+        return ia2_syscall3(SYS_write, sink->fd, (long)line->text, (long)line->length);
+    }
+    long result = -EBADF;
+    int fd = sink->path[0] ? open_again(sink) : -EBADF;
+    if (fd >= 0) {
+        if (is_target(sink, fd)) {
+            result = ia2_syscall3(SYS_write, fd, (long)line->text, (long)line->length);
+        }
+        ia2_syscall1(SYS_close, fd);
+    }
+    return result;
+}
+
+/* Does our descriptor still refer to what we opened? If a program closed it, open a file given by path again. */
+static bool still_ours(struct ia2_sink *sink) {
+    if (sink->open && is_target(sink, sink->fd)) {
         return true;
     }
     sink->open = false;
-    if (!sink->path[0]) {
-        return false;
-    }
-    long fd = ia2_syscall4(SYS_openat, AT_FDCWD, (long)sink->path, O_WRONLY | O_APPEND | O_CLOEXEC, 0);
+    int fd = sink->path[0] ? open_again(sink) : -EBADF;
     if (fd < 0) {
         return false;
     }
-    uint64_t old_device = sink->device;
-    uint64_t old_inode = sink->inode;
-    int result = adopt(sink, (int)fd);
+    if (!is_target(sink, fd)) {
+        sink->path[0] = '\0'; /* another file took the name */
+    } else {
+        adopt(sink, fd);
+    }
     ia2_syscall1(SYS_close, fd);
-    if (result == 0 && (sink->device != old_device || sink->inode != old_inode)) {
-        ia2_syscall1(SYS_close, sink->fd); /* another file took the name */
+    return sink->open;
+}
+
+static long write_as_owner(struct ia2_sink *sink, const struct ia2_line *line) {
+    if (!still_ours(sink)) {
+        return -EBADF;
+    }
+    long result;
+    do {
+        result = ia2_syscall3(SYS_write, sink->fd, (long)line->text, (long)line->length);
+    } while (result == -EINTR);
+    if (result == -EPIPE) {
+        ia2_syscall1(SYS_close, sink->fd);
         sink->open = false;
         sink->path[0] = '\0';
     }
-    return sink->open;
+    return result;
 }
 
 bool ia2_sink_write(struct ia2_sink *sink, const struct ia2_line *line) {
@@ -138,27 +180,15 @@ bool ia2_sink_write(struct ia2_sink *sink, const struct ia2_line *line) {
     uint64_t before = 0;
     uint64_t pending = 0;
     ia2_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&held, (long)&before, sizeof held);
-    bool written = false;
-    if (still_ours(sink)) {
-        ia2_syscall2(SYS_rt_sigpending, (long)&pending, sizeof pending);
-        long result;
-        do {
-            result = ia2_syscall3(SYS_write, sink->fd, (long)line->text, (long)line->length);
-        } while (result == -EINTR);
-        written = result == (long)line->length;
-        if (result == -EPIPE || result == -EFBIG) {
-            uint64_t raised = held & ~pending;
-            struct {
-                long seconds, nanoseconds;
-            } none = {0, 0};
-            ia2_syscall4(SYS_rt_sigtimedwait, (long)&raised, 0, (long)&none, sizeof raised);
-            if (result == -EPIPE) {
-                ia2_syscall1(SYS_close, sink->fd);
-                sink->open = false;
-                sink->path[0] = '\0';
-            }
-        }
+    ia2_syscall2(SYS_rt_sigpending, (long)&pending, sizeof pending);
+    long result = sink->owner == ia2_getpid() ? write_as_owner(sink, line) : write_as_guest(sink, line);
+    if (result == -EPIPE || result == -EFBIG) {
+        uint64_t raised = held & ~pending;
+        struct {
+            long seconds, nanoseconds;
+        } none = {0, 0};
+        ia2_syscall4(SYS_rt_sigtimedwait, (long)&raised, 0, (long)&none, sizeof raised);
     }
     ia2_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof before);
-    return written;
+    return result == (long)line->length;
 }

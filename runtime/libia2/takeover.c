@@ -53,7 +53,7 @@ static bool add_record(struct ia2_object *object, uint32_t slot, uint32_t kind, 
     }
     record->function = function;
     record->argument = 0;
-    record->dso = object->start;
+    atomic_store_explicit(&record->dso, object->start, memory_order_relaxed);
     record->next_fini = 0;
     record->kind = (uint8_t)kind;
     ia2_owner_of_fini(record, slot);
@@ -144,7 +144,7 @@ void ia2_run_fini(uint32_t slot) {
     }
     if (!object->map->l_name[0] && !ia2_thread.unloading) {
         /* The program itself is finalised first of all: this is _dl_fini. */
-        ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, -1);
+        ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, IA2_STATUS_UNKNOWN);
     }
     ia2_thread.finalising++;
     uint32_t number = object->first_record;

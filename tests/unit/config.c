@@ -129,7 +129,7 @@ Test(config, the_first_middle_and_last_entry) {
 }
 
 Test(config, spaces_separate_too) {
-    check_preload("/y/liby.so /x/libia2.so /z/libz.so", "/y/liby.so:/z/libz.so");
+    check_preload("/y/liby.so /x/libia2.so /z/libz.so", "/y/liby.so /z/libz.so");
     check_preload("/x/libia2.so /y/liby.so", "/y/liby.so");
 }
 
