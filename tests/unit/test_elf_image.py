@@ -173,7 +173,7 @@ def test_files_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
     for path, word in (("none", "No such file"), ("pipe", "not a regular file"), ("nul\0", "null byte")):
         with pytest.raises(Ia2exitError, match=word):
             ElfImage(tmp_path / path)
-    with pytest.raises(Ia2exitError, match="not a regular file|Is a directory"):
+    with pytest.raises(Ia2exitError, match=r"not a regular file|Is a directory"):
         ElfImage(tmp_path)
 
 
@@ -213,12 +213,14 @@ def test_a_fuzzed_file_is_read_or_refused_and_nothing_else(library: Path, tmp_pa
         content[at : at + width] = (value % 256**width).to_bytes(width, "little")
     fuzzed = tmp_path / "fuzzed.so"
     fuzzed.write_bytes(content)
+    refused: str | None = None
     try:
         scanned = scan_object(str(fuzzed), disassemble=True)
-        assert all(d.rva is None or d.rva >= 0 for d in scanned.destructors)
     except Ia2exitError as error:
-        assert str(error).startswith(str(fuzzed))
-        assert "\n" not in str(error)
+        refused = str(error)
+    else:
+        assert all(d.rva is None or d.rva >= 0 for d in scanned.destructors)
+    assert refused is None or (refused.startswith(str(fuzzed)) and "\n" not in refused)
 
 
 def test_the_fixture_has_what_the_fuzzer_aims_at(library: Path) -> None:

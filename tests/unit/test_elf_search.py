@@ -17,7 +17,7 @@ from ia2exit.elf.closure import Closure
 from ia2exit.elf.constants import R_X86_64_COPY
 from ia2exit.elf.image import ElfImage
 from ia2exit.elf.loader import DEFAULT_INTERPRETER, Loader, loader
-from ia2exit.elf.search import expand, needed_objects
+from ia2exit.elf.search import Loaded, expand, needed_objects
 from ia2exit.errors import Ia2exitError
 
 MAIN = "int value(void); int main(void) { return value(); }"
