@@ -105,6 +105,8 @@ class ScannedObject(Record, frozen=True, kw_only=True):
     why_not: str | None = None
     #: Compartment that the object's ``.note.ia2.exit`` claims, or None.
     claimed: int | None = None
+    #: Whether it defines ``malloc``: everyone allocates through the first such object, so it is shared by default.
+    defines_malloc: bool = False
     destructors: list[Destructor]
 
 

@@ -151,6 +151,20 @@ def test_a_program_is_never_shared_by_default_whatever_its_name() -> None:
     assert decided(exit_map) == {"libc.so.6": (1, "unlisted")}
 
 
+def test_an_allocator_is_shared_unless_the_policy_names_it() -> None:
+    allocator = library("libjemalloc.so.2", defines_malloc=True)
+    shared, said = mapped("", allocator)
+    assert (shared.objects[0].compartment, shared.objects[0].decided_by, said) == (0, "default", [])
+    named, _ = mapped('[compartments.heap]\nobjects = ["libjemalloc.so.*"]\n', allocator)
+    assert (named.objects[0].compartment, named.objects[0].decided_by) == (1, "policy")
+
+
+def test_a_program_with_a_malloc_of_its_own_is_shared_and_that_is_said() -> None:
+    exit_map, said = mapped("", program("server", defines_malloc=True))
+    assert (exit_map.objects[0].compartment, exit_map.objects[0].decided_by) == (0, "default")
+    assert said[0].startswith("/usr/bin/server: it defines malloc, which every object calls")
+
+
 def test_main_names_the_program() -> None:
     exit_map, _ = mapped('[compartments.app]\nobjects = ["@main"]', CURL, SSL)
     assert decided(exit_map) == {"curl": (1, "policy"), "libssl.so.3": (2, "unlisted")}

@@ -135,7 +135,8 @@ class _Builder:
             self._report_joined(scanned)
             candidate = Candidate(scanned=scanned, compartment=scanned.claimed, decided_by="note")
             self._name(scanned.claimed, object_name(scanned))
-        elif is_default_shared(scanned):
+        elif is_default_shared(scanned) or scanned.defines_malloc:
+            self._report_allocator(scanned)
             candidate = Candidate(scanned=scanned, compartment=SHARED, decided_by="default")
         else:
             unlisted = self.loaded.policy.unlisted
@@ -147,6 +148,14 @@ class _Builder:
             if entry.rva is not None and entry.object is None
         ]
         return candidate
+
+    def _report_allocator(self, scanned: ScannedObject) -> None:
+        """A program with a malloc of its own serves everyone, so its data cannot be closed: that must be known."""
+        if is_program(scanned):
+            self.notices.append(
+                f"{scanned.path}: it defines malloc, which every object calls: expected an allocator in a library; "
+                "its data is shared unless a compartment of the policy names it"
+            )
 
     def _report_overruled(self, scanned: ScannedObject, compartment: int, place: str) -> None:
         """Say where a note and the policy disagree; the policy wins."""

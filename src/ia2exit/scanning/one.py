@@ -42,9 +42,16 @@ def scan_object(path: str, *, disassemble: bool, bind: bool = False) -> ScannedO
         coverable=(reason := coverage.why_not(image)) is None,
         why_not=reason,
         claimed=claimed,
+        defines_malloc=_defines(image, "malloc"),
         destructors=_named(image, destructors),
     )
     return _bound_alone(path, scanned) if bind else scanned
+
+
+def _defines(image: ElfImage, name: str) -> bool:
+    """Whether others can bind to a definition of ``name`` here."""
+    table = image.dynsym
+    return any(table.entries["section"][index] != 0 for index in table.named([name]).get(name, []))
 
 
 def problem(path: str, error: Ia2exitError) -> Problem:
