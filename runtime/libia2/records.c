@@ -15,9 +15,9 @@
 
 struct ia2_record_table ia2_records;
 
-static size_t reserved;       /* bytes */
-static size_t opened;        /* bytes from the start of the table that are writable; the grower's alone */
-static _Atomic int grower;    /* thread that reserves or opens, 0 when none does; the others wait */
+static size_t reserved;    /* bytes */
+static size_t opened;      /* bytes from the start of the table that are writable; the grower's alone */
+static _Atomic int grower; /* thread that reserves or opens, 0 when none does; the others wait */
 
 static bool reserve(void) {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -43,6 +43,9 @@ static bool open_step(void) {
     size_t done = opened;
     size_t step = done / 4 / STEP * STEP;
     step = step < STEP ? STEP : step > LARGE_STEP ? LARGE_STEP : step;
+    if (step >= HUGE_PAGE) {
+        step = (done + step) / HUGE_PAGE * HUGE_PAGE - done; /* huge pages end where they should */
+    }
     uintptr_t at = (uintptr_t)ia2_records.base + done;
     if (done + step > reserved || ia2_mprotect(at, step, PROT_READ | PROT_WRITE) != 0) {
         return false;
