@@ -193,17 +193,4 @@ class End(Event, frozen=True, kw_only=True, tag="end"):
     status: int | None
 
 
-AnyEvent = (
-    Start
-    | Object
-    | Register
-    | Enter
-    | Leave
-    | Exit
-    | Exec
-    | Fallback
-    | Fault
-    | Violation
-    | Counters
-    | End
-)
+AnyEvent = Start | Object | Register | Enter | Leave | Exit | Exec | Fallback | Fault | Violation | Counters | End
