@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         status: int = importlib.import_module(VERBS[options.verb][0]).run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: we were started with it closed
+            sys.stdout.flush()
         return status
     except Ia2exitError as error:
         print(f"ia2exit: {error}", file=sys.stderr)

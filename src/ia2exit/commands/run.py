@@ -48,14 +48,12 @@ def run(args: argparse.Namespace) -> int:
         follow=args.follow,
         env=as_started(),
     )
-    if not args.quiet:
+    if not args.quiet and (args.report is not None or sys.stderr is not None):  # None: started with it closed
         _report(result, args.report, args.rows or None)
     if result.signal is None:
         return result.status or 0
     from ia2exit.running.launch import end_by
 
-    sys.stdout.flush()
-    sys.stderr.flush()
     end_by(result.signal)
     return 128 + result.signal
 
