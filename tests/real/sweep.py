@@ -27,11 +27,11 @@ from ia2exit.running.trace import parse
 #: Seconds for one run.
 LIMIT = 10
 #: What changes the machine, the terminal or somebody's password, or never ends, whatever it is asked; and ld.so itself.
-LEFT_OUT = frozenset(
-    ["chfn", "chsh", "clear", "halt", "init", "ld.so", "login", "mount", "newgrp", "passwd", "poweroff", "reboot"]
-    + ["reset", "screen", "script", "scriptlive", "shutdown", "su", "sudo", "systemctl", "telinit", "tmux", "top"]
-    + ["tset", "umount", "watch", "yes"]
-)
+_LEFT_OUT = """
+    chfn chsh clear halt init ld.so login mount newgrp passwd poweroff reboot reset screen script scriptlive shutdown su
+    sudo systemctl telinit tmux top tset umount watch yes
+"""
+LEFT_OUT = frozenset(_LEFT_OUT.split())
 
 Outcome = tuple[int | None, bytes, bytes]
 
