@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
         table.print_tables(result, Console())
     else:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without UTF-8 must not end the list in the middle
+            sys.stdout.reconfigure(errors="backslashreplace")
         for line in table.lines(result):
             print(line)
     sys.stdout.flush()
@@ -53,10 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes, expected 1 or more")
+    return int(text)
 
 
 @contextmanager

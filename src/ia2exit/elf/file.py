@@ -104,16 +104,20 @@ class ElfFile:
     def _read_header(self) -> None:
         data = self.data
         if data[:4] != b"\x7fELF":
-            raise NotLoadableError(f"{self.path}: not an ELF file; give a program or a shared object")
+            raise NotLoadableError(f"{self.path}: {_other_format(data[:256])}; give a program or a shared object")
         if self.size < 20:
-            raise self.error(f"the ELF header is cut off after {self.size} bytes of 64", "the file is truncated")
+            raise self.error(
+                f"the ELF header is cut off after {self.size} bytes of 64", "the file is truncated: copy it again"
+            )
         machine = int.from_bytes(data[18:20], "big" if data[5] == 2 else "little")
         if data[4] != 2 or data[5] != 1 or machine != 62:
             bits = {1: "32-bit", 2: "64-bit"}.get(data[4], f"class {data[4]}")
             name = _MACHINES.get(machine, "x86-64" if machine == 62 else f"machine {machine}")
             raise self.error(f"{bits} ELF for {name}, expected 64-bit x86-64", "leave it out")
         if self.size < 64:
-            raise self.error(f"the ELF header is cut off after {self.size} bytes of 64", "the file is truncated")
+            raise self.error(
+                f"the ELF header is cut off after {self.size} bytes of 64", "the file is truncated: copy it again"
+            )
         fields = struct.unpack_from("<HHIQQQIHHHHHH", data, 16)
         self.elf_type, self.entry, self._phoff, self._shoff = fields[0], fields[3], fields[4], fields[5]
         self._phentsize, self._phnum, self._shentsize, self._shnum, self._shstrndx = fields[8:13]
@@ -128,7 +132,9 @@ class ElfFile:
             raise self.error(f"{self._phnum} program headers of {self._phentsize} bytes, expected some of 56")
         end = self._phoff + self._phnum * 56
         if end > self.size:
-            raise self.error(f"program headers end at byte {end:#x}, the file at {self.size:#x}", "it is truncated")
+            raise self.error(
+                f"program headers end at byte {end:#x}, the file at {self.size:#x}", "it is truncated: copy it again"
+            )
         for values in struct.iter_unpack("<IIQQQQQQ", self.data[self._phoff : end]):
             kind, flags, offset, vaddr, _paddr, filesz, memsz, align = values
             yield Segment(kind, flags, offset, vaddr, filesz, memsz, align)
@@ -218,6 +224,16 @@ class ElfFile:
     def segment(self, kind: int) -> Segment | None:
         """The first segment of a type, or None."""
         return next((s for s in self.segments if s.type == kind), None)
+
+
+def _other_format(head: bytes) -> str:
+    """What a file that is no ELF file is instead, where people often take it for one."""
+    if head.startswith(b"#!"):
+        words = head[2:].partition(b"\n")[0].decode("utf-8", "backslashreplace").split()
+        return f"not an ELF file but a script for {words[0]}" if words else "not an ELF file but a script"
+    if head.startswith((b"!<arch>\n", b"!<thin>\n")):
+        return "not an ELF file but an archive of relocatable objects"
+    return "not an ELF file"
 
 
 def _map(path: str) -> tuple[mmap.mmap | bytes, os.stat_result]:

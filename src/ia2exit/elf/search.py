@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -52,6 +52,7 @@ def needed_objects(
     *,
     environment: Mapping[str, str] | None = None,
     cache: Path = LD_SO_CACHE,
+    given: Sequence[str] = (),
 ) -> list[Loaded]:
     """A program or library and all objects it needs, in ld.so's breadth-first order (the global look-up order).
 
@@ -59,21 +60,24 @@ def needed_objects(
         path: the program or shared object.
         environment: where LD_LIBRARY_PATH is taken from; ``os.environ`` unless given.
         cache: ld.so's cache.
+        given: other files that the user named: one of them stands in for a dependency that the search does not find
+            (a program that loads plug-ins by ``dlopen`` has loaded what they need before).
 
     Raises:
         Ia2exitError: a file is bad, or a dependency is missing; the line names who needs it.
     """
-    return _Search(path, os.environ if environment is None else environment, cache).run()
+    return _Search(path, os.environ if environment is None else environment, cache, given).run()
 
 
 class _Search:
-    def __init__(self, path: str, environment: Mapping[str, str], cache: Path) -> None:
+    def __init__(self, path: str, environment: Mapping[str, str], cache: Path, given: Sequence[str]) -> None:
         image = ElfImage(path)
         self.main = Loaded(image, path, None)
         self.loader = loader(image.interpreter or DEFAULT_INTERPRETER)
         library_path = environment.get("LD_LIBRARY_PATH", "")
         self.library_path = re.split("[:;]", library_path) if library_path else []
         self.cache = cache
+        self.given = given
         self.objects: list[Loaded] = []
         self.by_file: dict[tuple[int, int], Loaded] = {}
 
@@ -99,12 +103,12 @@ class _Search:
         return None
 
     def _load(self, name: str, by: Loaded) -> Loaded:
-        found = self._open(name, by)
+        found = self._open(name, by) or self._stand_in(name)
         if found is None:
             where = "" if by is self.main else f", which {self.main.path} needs in turn"
             raise Ia2exitError(
                 f"{by.path}: needs {name}{where}, but ld.so's search finds no such file; install the package that "
-                "holds it, set LD_LIBRARY_PATH, or scan without dependencies (--no-dependencies)"
+                "holds it, set LD_LIBRARY_PATH, name the file as well, or scan without dependencies (--no-dependencies)"
             )
         image, path = found
         same = self.by_file.get((image.stat.st_dev, image.stat.st_ino))
@@ -136,6 +140,17 @@ class _Search:
                 found = _try(f"{candidate}/{name}")
                 if found:
                     return found
+        return None
+
+    def _stand_in(self, name: str) -> tuple[ElfImage, str] | None:
+        """A file that the user named, by its soname or file name; a bad one is told when its turn comes."""
+        for path in self.given:
+            try:
+                image = ElfImage(path)
+                if name in (image.soname, os.path.basename(path)):  # noqa: PTH119 (Path drops a trailing slash)
+                    return image, path
+            except Ia2exitError:
+                continue
         return None
 
     def _folders(self, by: Loaded) -> Iterator[str]:

@@ -26,7 +26,8 @@ def scan(
     Args:
         paths: programs, shared objects, folders (searched with all folders below).
         dependencies: also scan all objects that these need, found as ld.so would find them. None: for files that are
-            named, not for those in folders. False: nothing but the files themselves is read.
+            named, not for those in folders. False: nothing but the files themselves is read. A dependency that ld.so
+            would not find may be among the files that are named.
         disassemble: also find registrations in code (``__cxa_atexit`` and its relatives).
         jobs: processes; None means one for each CPU, fewer for little work.
         progress: called in this thread with (files done, files in all).
@@ -43,9 +44,10 @@ def scan(
     from ia2exit.scanning.plan import Plan
     from ia2exit.scanning.pool import scan_files
 
-    plan = Plan(dependencies)
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        plan.add(os.fspath(path))
+    given = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    plan = Plan(dependencies, given)
+    for path in given:
+        plan.add(path)
     objects: list[ScannedObject] = []
     outcomes = scan_files(plan.tasks, disassemble=disassemble, jobs=jobs, progress=progress)
     for task, outcome in zip(plan.tasks, outcomes, strict=True):

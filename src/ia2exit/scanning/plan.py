@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ia2exit.elf import coverage
@@ -32,14 +32,16 @@ class Plan:
 
     Args:
         dependencies: as for :func:`ia2exit.scan`.
+        given: all that the user named: a file among them may be what another needs.
     """
 
-    def __init__(self, dependencies: bool | None) -> None:
+    def __init__(self, dependencies: bool | None, given: Sequence[str] = ()) -> None:
         self.tasks: list[Task] = []
         self.problems: list[Problem] = []
         #: Files whose failure is an error: named, or needed by a named one.
         self.required: set[str] = set()
         self._dependencies = dependencies
+        self._given = given
         self._seen: set[str] = set()
         self._closures: dict[str, tuple[Closure, Loaded]] = {}
 
@@ -49,7 +51,7 @@ class Plan:
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 (Path drops a trailing slash)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise Ia2exitError(f"{path}: {reason}; give a program, a shared object or a folder") from None
+            raise Ia2exitError(f"{path or repr(path)}: {reason}; give a program, a shared object or a folder") from None
         if is_folder:
             self._add_folder(path)
         else:
@@ -79,7 +81,7 @@ class Plan:
             raise Ia2exitError(f"{folder}: no ELF program or shared object below it; name another folder")
 
     def _add_closure(self, path: str, *, required: bool) -> None:
-        objects = closure_of(path)
+        objects = closure_of(path, self._given)
         closure = Closure(objects)
         for loaded in objects:
             if required:
@@ -135,8 +137,12 @@ def _may_be_loaded(path: str) -> bool:
     return head[:4] == b"\x7fELF" and int.from_bytes(head[16:18], "little") not in _NOT_LOADED
 
 
-def closure_of(path: str) -> list[Loaded]:
+def closure_of(path: str, given: Sequence[str] = ()) -> list[Loaded]:
     """A file and, unless it is a program that no glibc ld.so loads, all objects it needs.
+
+    Args:
+        path: the file.
+        given: files that stand in for dependencies that ld.so's search does not find.
 
     Raises:
         Ia2exitError: the file is bad, or a dependency is missing; the line names who needs it.
@@ -144,4 +150,4 @@ def closure_of(path: str) -> list[Loaded]:
     image = ElfImage(path)
     if not image.dynamic or coverage.not_glibc(image) is not None:
         return [Loaded(image, path, None)]
-    return needed_objects(path)
+    return needed_objects(path, given=given)
