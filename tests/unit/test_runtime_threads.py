@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from runtime_running import Outcome, build, library, run_covered, same
+from runtime_running import RUNTIME, Outcome, build, library, run, run_covered, same
 
 from ia2exit.events import End, Enter, Register
 
@@ -53,6 +55,26 @@ def test_threads_that_register_load_and_unload_lose_nothing(program: Path, plugi
     theirs = [event for event in outcome.entered if event.function.object in {str(path) for path in plugins}]
     assert {event.moment for event in theirs} == {"unload"}
     assert all(event.owner_name == Path(event.function.object or "").name for event in theirs)
+
+
+def test_no_object_is_missed_however_threads_are_interrupted(
+    program: Path, plugins: list[Path], tmp_path: Path
+) -> None:
+    """Three such processes on few cores: threads are stopped between any two steps of a dlopen."""
+
+    def storm(number: int) -> Outcome:
+        trace = tmp_path / f"trace{number}"
+        outcome = run([program, "storm", *plugins], LD_PRELOAD=str(RUNTIME), IA2_TRACE_EXIT=str(trace))
+        return Outcome(outcome.status, outcome.stdout, outcome.stderr, trace.read_bytes().splitlines())
+
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = list(pool.map(storm, range(12)))
+    for outcome in outcomes:
+        assert (outcome.status, outcome.stdout) == (3, b"400 once, 400 of plugins\n")
+        assert outcome.faults == []
+        assert outcome.counters.fallback == 0
+        theirs = [event.kind for event in outcome.entered if event.function.object in {str(path) for path in plugins}]
+        assert Counter(theirs) == {"cxa_atexit": 400, "fini_array": 800, "fini": 400}
 
 
 def test_slots_are_used_again_while_threads_race_for_them(program: Path, plugins: list[Path]) -> None:
