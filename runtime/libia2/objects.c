@@ -16,7 +16,7 @@ static struct ia2_object objects[IA2_MAX_OBJECTS];
 static _Atomic uint16_t index_of[INDEX_SIZE];
 static uint32_t highest;             /* highest slot in use, only under the lock */
 static _Atomic int lock_owner;       /* thread that synchronises, 0 when none does */
-static unsigned long long seen_adds; /* dlpi_adds and dlpi_subs at the last synchronisation */
+static unsigned long long seen_adds; /* dlpi_adds and dlpi_subs of what the table shows; 0 and 0: it may be behind */
 static unsigned long long seen_subs;
 static bool any_sync;
 
@@ -96,16 +96,28 @@ static uint32_t free_slot(void) {
     return IA2_NO_OBJECT;
 }
 
+/* What one walk over the loaded objects saw. The counts must come from this very walk: another thread may load meanwhile. */
+struct walk {
+    unsigned long long adds, subs;
+    bool skipped; /* an object is listed that ld.so has not finished loading: look again next time */
+};
+
 /* One loaded object: mark it as seen, or give it a slot. */
-static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
+static int visit(struct dl_phdr_info *info, size_t size, void *data) {
     (void)size;
-    (void)unused;
+    struct walk *walk = data;
     if (any_sync && info->dlpi_adds == seen_adds && info->dlpi_subs == seen_subs) {
         return 1; /* nothing came, nothing went */
     }
+    walk->adds = info->dlpi_adds;
+    walk->subs = info->dlpi_subs;
     const ElfW(Dyn) *dynamic = dynamic_of(info);
+    if (!dynamic) {
+        return 0;
+    }
     struct dl_find_object found;
-    if (!dynamic || _dl_find_object((void *)dynamic, &found) != 0) {
+    if (_dl_find_object((void *)dynamic, &found) != 0) {
+        walk->skipped = true; /* glibc finds an object only after relocating it (elf/dl-open.c) */
         return 0;
     }
     uint32_t slot = slot_of(found.dlfo_link_map);
@@ -130,19 +142,12 @@ static int visit(struct dl_phdr_info *info, size_t size, void *unused) {
     return 0;
 }
 
-static int remember_counts(struct dl_phdr_info *info, size_t size, void *unused) {
-    (void)size;
-    (void)unused;
-    seen_adds = info->dlpi_adds;
-    seen_subs = info->dlpi_subs;
-    return 1;
-}
-
 static void sync_locked(void) {
     for (uint32_t slot = 1; slot <= highest; slot++) {
         objects[slot].seen = false;
     }
-    if (dl_iterate_phdr(visit, NULL) == 1) {
+    struct walk walk = {0};
+    if (dl_iterate_phdr(visit, &walk) == 1) {
         return;
     }
     if (!any_sync) {
@@ -165,7 +170,8 @@ static void sync_locked(void) {
             }
         }
     }
-    dl_iterate_phdr(remember_counts, NULL);
+    seen_adds = walk.skipped ? 0 : walk.adds;
+    seen_subs = walk.skipped ? 0 : walk.subs;
     any_sync = true;
 }
 
