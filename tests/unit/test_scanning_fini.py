@@ -92,7 +92,14 @@ def test_an_entry_bound_by_name_says_its_symbol_and_takes_the_own_definition(tmp
     library = build(tmp_path / "liblast.so", EXPORTED)
     assert R_X86_64_64 in _relocation_types(library)
     last = [d for d in _tables(library) if d.symbol == "last"]
-    assert [(d.kind, d.rva) for d in last] == [("fini_array", _nm(library)["last"])]
+    assert [(d.kind, d.rva, d.symbol_source) for d in last] == [("fini_array", _nm(library)["last"], "import")]
+
+
+def test_an_entry_with_an_offset_from_its_symbol_is_the_object_s_own(tmp_path: Path) -> None:
+    entry = r'.pushsection .fini_array,"aw",@fini_array; .quad last + 1; .popsection'
+    library = build(tmp_path / "liblast.so", f'extern "C" void last(void) {{}} __asm__(R"({entry})");', language="cc")
+    assert R_X86_64_64 in _relocation_types(library)
+    assert _nm(library)["last"] + 1 in [d.rva for d in _tables(library) if d.symbol_source != "import"]
 
 
 def test_an_entry_bound_to_another_object_is_an_import(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ia2exit.elf.image import ElfImage
 from ia2exit.model import Address, Destructor
 
 _SHT_FINI_ARRAY = 15
+_STV_DEFAULT = 0
 _ABSOLUTE = (elf.R_X86_64_64, elf.R_X86_64_GLOB_DAT)
 
 
@@ -71,9 +72,17 @@ def _relocated(image: ElfImage, index: int, entry: np.void) -> Destructor:
         raise image.error(f".fini_array[{index}] has a relocation of type {kind}, expected R_X86_64_RELATIVE or _64")
     name = image.dynsym.name(symbol)
     definition = image.dynsym.entries[symbol]
-    if definition["section"]:
-        return _entry(image, index, int(definition["value"]) + addend)
-    return Destructor(kind="fini_array", rva=None, symbol=name, symbol_source="import", found="fini_array", index=index)
+    own = _entry(image, index, int(definition["value"]) + addend) if definition["section"] else None
+    if own is not None and (addend != 0 or not _is_preemptible(definition)):
+        return own
+    # ld.so binds it by name: another object's definition may come first. The own one stands until that is looked up.
+    rva = None if own is None else own.rva
+    return Destructor(kind="fini_array", rva=rva, symbol=name, symbol_source="import", found="fini_array", index=index)
+
+
+def _is_preemptible(definition: np.void) -> bool:
+    """Whether another object's definition may take its place: visible by default, and not local."""
+    return int(definition["info"]) >> 4 != elf.STB_LOCAL and int(definition["other"]) & 3 == _STV_DEFAULT
 
 
 def _entry(image: ElfImage, index: int, rva: int) -> Destructor:
