@@ -89,7 +89,7 @@ static _Atomic int registered;
 
 static void *registers_on(void *unused) {
     static _Atomic int counter;
-    for (int i = 0; i < 20000 && __cxa_atexit(count, (void *)&counter, &__dso_handle) == 0; i++) {
+    for (int i = 0; i < 3000 && __cxa_atexit(count, (void *)&counter, &__dso_handle) == 0; i++) {
         registered++;
     }
     return unused;
