@@ -52,7 +52,7 @@ def _ld_so_lists(program: Path) -> set[str]:
     """Files that ld.so would load; it stops before the program's first instruction."""
     printed = command(program, env={**os.environ, "LD_TRACE_LOADED_OBJECTS": "1"})
     return {
-        os.path.realpath(path) for path in re.findall(r"(?:^\t|=> )(/[^=]*) \(0x[0-9a-f]+\)$", printed, re.MULTILINE)
+        os.path.realpath(path) for path in re.findall(r"(?:^\t|=> )(/[^=\n]*) \(0x[0-9a-f]+\)$", printed, re.MULTILINE)
     }
 
 

@@ -76,7 +76,9 @@ class _Finder:
         base: dict[str, tuple[Target, ...]] = {
             name: (Target(kind, name, Entry(register)),) for name, (kind, register) in REGISTRATIONS.items()
         }
-        definitions = {rva: base[name] for name, rva in self._defined()}
+        definitions: dict[int, tuple[Target, ...]] = {}
+        for name, rva in self._defined():
+            definitions.setdefault(rva, base[name])  # of two names for one function, the first in our list
         return self._targets(base, definitions, "direct")
 
     def _defined(self) -> Iterator[tuple[str, int]]:
@@ -84,7 +86,7 @@ class _Finder:
         image = self._image
         tables = [image.dynsym] if image.symtab is None else [image.dynsym, image.symtab]
         for table in tables:
-            names = REGISTRATIONS.keys() - ({"atexit", "at_quick_exit"} if table is image.symtab else set())
+            names = [name for name in REGISTRATIONS if table is image.dynsym or name not in ("atexit", "at_quick_exit")]
             for name, indices in table.named(names).items():
                 for index in indices:
                     rva = int(table.entries["value"][index])

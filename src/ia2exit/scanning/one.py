@@ -70,7 +70,14 @@ def _registrations(image: ElfImage, disassemble: bool) -> list[Destructor]:
     from ia2exit.scanning.code import find_registrations
 
     found = find_registrations(image)
-    return sorted(found, key=lambda d: (d.site.rva if d.site else 0, d.rva or 0, d.symbol or ""))
+    return sorted(found, key=_site_order)
+
+
+def _site_order(found: Destructor) -> tuple[int, int, str, str, str]:
+    """By call site; a total order, so that the same file always gives the same list."""
+    site = found.site
+    where, function = (site.rva, f"{site.function} {site.via}") if site else (0, "")
+    return where, found.rva or 0, found.symbol or "", found.kind, function
 
 
 def _with_claims(found: list[Destructor], noted: list[Destructor]) -> list[Destructor]:
