@@ -51,10 +51,13 @@ def with_runtime(
 def preload(before: str, library: str) -> str:
     """``LD_PRELOAD`` with ``library`` after the entries that are there already (libasan insists on being first).
 
-    ld.so takes colons and blanks as separators (ld.so(8)); another libia2.so is left out.
+    What is there keeps its spelling: the runtime takes out its own entry, and the program reads the rest. ld.so takes
+    colons and blanks as separators (ld.so(8)); another libia2.so is left out.
     """
     entries = [entry for part in before.split(":") for entry in part.split(" ") if entry]
-    return ":".join([*(entry for entry in entries if os.path.basename(entry) != _RUNTIME), library])
+    if any(os.path.basename(entry) == _RUNTIME for entry in entries):
+        before = ":".join(entry for entry in entries if os.path.basename(entry) != _RUNTIME)
+    return f"{before}:{library}" if before else library
 
 
 def as_started() -> dict[str, str]:

@@ -31,6 +31,8 @@ _FROM_TERMINAL = {
 _OURS = {signal.SIGPIPE, signal.SIGURG, signal.SIGXCPU, signal.SIGXFSZ}
 #: Python ignores these from its start (Python/pylifecycle.c); the program gets the default back.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+#: Seconds until a signal or a stop is noticed where SIGCHLD cannot be relied on; the end of the program is at once.
+_INTERVAL = 0.05
 
 
 class Ended(NamedTuple):
@@ -86,14 +88,31 @@ def _spawn(program: Program, environment: Mapping[str, str], mask: Set[int]) -> 
 def _wait(child: int, mask: Set[int]) -> tuple[int | None, int | None, bool]:
     """Pass signals on until the program has ended. Returns exit status, signal, and whether there is a core."""
     waited = _catchable()
-    while True:
-        info = signal.sigwaitinfo(waited)
-        if info.si_signo == signal.SIGCHLD:
-            ended = _look_at(child, mask)
-            if ended:
-                return ended
-        if _is_for(child, info):
-            os.kill(child, info.si_signo)  # it is not reaped yet, so the number is still its own
+    alone = len(os.listdir("/proc/self/task")) == 1
+    watch = None if alone else os.pidfd_open(child)
+    try:
+        while True:
+            info = signal.sigwaitinfo(waited) if watch is None else _poll(watch, waited)
+            if info is None or info.si_signo == signal.SIGCHLD:
+                ended = _look_at(child, mask)
+                if ended:
+                    return ended
+            if info is not None and _is_for(child, info):
+                os.kill(child, info.si_signo)  # it is not reaped yet, so the number is still its own
+    finally:
+        if watch is not None:
+            os.close(watch)
+
+
+def _poll(watch: int, waited: Set[int]) -> signal.struct_siginfo | None:
+    """The next signal, or None when it is time to look at the program.
+
+    With other threads in the process, the kernel may give SIGCHLD to one that does not block it, and it is gone.
+    """
+    import select
+
+    select.select([watch], [], [], _INTERVAL)
+    return signal.sigtimedwait(waited, 0)
 
 
 def _look_at(child: int, mask: Set[int]) -> tuple[int | None, int | None, bool] | None:
