@@ -142,7 +142,7 @@ def test_a_limit_that_a_program_can_live_with_is_one_that_we_can(program: Path, 
 
 
 def test_a_dynamic_section_among_the_code_stays_executable(program: Path, tmp_path: Path) -> None:
-    """With lld, .dynamic can be read-only and in the segment of the code: its pages must not lose their execute right."""
+    """With lld, .dynamic can be read-only and in the segment of the code: its pages must stay executable."""
     from elftools.elf.elffile import ELFFile
 
     tool("ld.lld")
