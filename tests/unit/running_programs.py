@@ -52,9 +52,9 @@ def run(
     return start(ours(command, *options), stdin=stdin, cwd=cwd, **extra)
 
 
-def report(command: Sequence[Word], *options: Word, **extra: str) -> str:
+def report(command: Sequence[Word], *options: Word) -> str:
     """What `ia2exit run` prints on standard error."""
-    return run(command, *options, **extra).stderr.decode()
+    return run(command, *options).stderr.decode()
 
 
 @contextmanager

@@ -84,8 +84,8 @@ def test_the_environment_is_the_same_with_a_preload_of_the_users() -> None:
 
 
 def test_our_own_variables_do_not_reach_the_program() -> None:
-    given = {"IA2_TRACE_EXIT": "0", "IA2_EXIT_MODE": "observe", "IA2_EXIT_SCRUB": "0"}
-    assert b"IA2_" not in run(["env"], **given).stdout
+    done = run(["env"], IA2_TRACE_EXIT="0", IA2_EXIT_MODE="observe", IA2_EXIT_SCRUB="0")
+    assert b"IA2_" not in done.stdout
 
 
 def test_python_started_in_the_c_locale_adds_no_variable() -> None:
