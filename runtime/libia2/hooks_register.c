@@ -3,6 +3,7 @@
 #include <threads.h>
 
 #include "events.h"
+#include "objects.h"
 #include "owner.h"
 #include "real.h"
 #include "records.h"
@@ -14,7 +15,6 @@
 static _Atomic ia2_record_number key_records[IA2_KEY_STUBS];
 static _Atomic uint16_t stub_of_key[IA2_KEY_STUBS]; /* stub + 1 */
 static _Atomic ia2_record_number quick_records[IA2_QUICK_STUBS];
-static _Atomic uint32_t quick_used;
 
 /* Rule 2 for the common case, from the cache: an argument and a call site in the object that `dso` points into. */
 static inline bool owner_is_cached(const struct exit_record *record) {
@@ -143,22 +143,48 @@ void ia2_run_quick(uint32_t stub, int status) {
     run_record(ia2_record_find(atomic_load(&quick_records[stub])), 0, (uintptr_t)(unsigned)status);
 }
 
+/* Puts `number` into a free place of a table of records behind stubs. Returns the place, `count` where none is free. */
+static uint32_t take_stub(_Atomic ia2_record_number *table, uint32_t count, ia2_record_number number) {
+    for (uint32_t stub = 0; stub < count; stub++) {
+        ia2_record_number none = 0;
+        if (atomic_load_explicit(&table[stub], memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong(&table[stub], &none, number)) {
+            return stub;
+        }
+    }
+    return count;
+}
+
 IA2_PUBLIC int __cxa_at_quick_exit(void (*function)(void *), void *dso) {
     ia2_real_resolve();
-    uint32_t stub = atomic_load(&quick_used);
-    while (stub < IA2_QUICK_STUBS && !atomic_compare_exchange_weak(&quick_used, &stub, stub + 1)) {
-    }
-    if (stub >= IA2_QUICK_STUBS) {
-        ia2_count(&ia2_counters.bypassed);
-        return ia2_real.cxa_at_quick_exit(function, dso);
-    }
     struct exit_record *record = make_record(IA2_EXIT_QUICK_EXIT, (uintptr_t)function, 0, (uintptr_t)dso,
                                              (uintptr_t)__builtin_return_address(0), 0);
     if (!record) {
         return ia2_real.cxa_at_quick_exit(function, dso);
     }
-    atomic_store(&quick_records[stub], ia2_record_publish(record));
-    return finish(record, ia2_real.cxa_at_quick_exit((void (*)(void *))ia2_quick_stub(stub), dso));
+    uint32_t stub = take_stub(quick_records, IA2_QUICK_STUBS, ia2_record_publish(record));
+    if (stub == IA2_QUICK_STUBS) {
+        ia2_record_return(record);
+        ia2_count(&ia2_counters.bypassed);
+        return ia2_real.cxa_at_quick_exit(function, dso);
+    }
+    int result = ia2_real.cxa_at_quick_exit((void (*)(void *))ia2_quick_stub(stub), dso);
+    if (result != 0) {
+        atomic_store(&quick_records[stub], 0);
+    }
+    return finish(record, result);
+}
+
+/* glibc has dropped the handlers of an object that it unloaded (__cxa_finalize): their stubs are free again. */
+void ia2_forget_quick(uintptr_t start, uintptr_t end) {
+    for (uint32_t stub = 0; stub < IA2_QUICK_STUBS; stub++) {
+        ia2_record_number number = atomic_load(&quick_records[stub]);
+        struct exit_record *record = number ? ia2_record_find(number) : NULL;
+        if (record && ia2_record_dso(record) >= start && ia2_record_dso(record) < end) {
+            atomic_store(&quick_records[stub], 0);
+            ia2_record_free(record);
+        }
+    }
 }
 
 /* ---- pthread keys: likewise, and they run many times --------------------------------------------------------------- */
@@ -172,17 +198,6 @@ void ia2_run_key(void *value, uint32_t stub) {
     }
 }
 
-static uint32_t take_key_stub(ia2_record_number number) {
-    for (uint32_t stub = 0; stub < IA2_KEY_STUBS; stub++) {
-        ia2_record_number none = 0;
-        if (atomic_load_explicit(&key_records[stub], memory_order_relaxed) == 0 &&
-            atomic_compare_exchange_strong(&key_records[stub], &none, number)) {
-            return stub;
-        }
-    }
-    return IA2_KEY_STUBS;
-}
-
 static int key_create(pthread_key_t *key, void (*destructor)(void *), uintptr_t registrar) {
     ia2_real_resolve();
     if (!destructor) {
@@ -193,7 +208,7 @@ static int key_create(pthread_key_t *key, void (*destructor)(void *), uintptr_t 
     if (!record) {
         return ia2_real.key_create(key, destructor);
     }
-    uint32_t stub = take_key_stub(ia2_record_publish(record));
+    uint32_t stub = take_stub(key_records, IA2_KEY_STUBS, ia2_record_publish(record));
     if (stub == IA2_KEY_STUBS) { /* as many live keys as glibc has: it will say so itself */
         ia2_record_return(record);
         ia2_count(&ia2_counters.bypassed);
@@ -227,14 +242,15 @@ IA2_PUBLIC int tss_create(tss_t *key, tss_dtor_t destructor) {
 
 IA2_PUBLIC int pthread_key_delete(pthread_key_t key) {
     ia2_real_resolve();
+    /* Before glibc may give the number to another thread. */
+    uint16_t stub = key < IA2_KEY_STUBS ? atomic_exchange(&stub_of_key[key], 0) : 0;
     int result = ia2_real.key_delete(key);
-    if (result == 0 && key < IA2_KEY_STUBS) {
-        uint32_t stub = atomic_exchange(&stub_of_key[key], 0);
-        if (stub != 0) {
-            struct exit_record *record = ia2_record_find(atomic_exchange(&key_records[stub - 1u], 0));
-            if (record) {
-                ia2_record_free(record);
-            }
+    if (stub != 0 && result != 0) {
+        atomic_store(&stub_of_key[key], stub);
+    } else if (stub != 0) {
+        struct exit_record *record = ia2_record_find(atomic_exchange(&key_records[stub - 1u], 0));
+        if (record) {
+            ia2_record_free(record);
         }
     }
     return result;

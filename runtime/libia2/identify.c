@@ -94,7 +94,7 @@ static void read_headers(struct ia2_object *object, const ElfW(Phdr) *headers, s
             object->end = end > object->end ? end : object->end;
             uintptr_t dynamic = (uintptr_t)object->dynamic;
             if (dynamic >= start && dynamic < end) {
-                object->dynamic_writable = (segment->p_flags & PF_W) != 0;
+                object->dynamic_flags = segment->p_flags;
             }
         } else if (segment->p_type == PT_GNU_RELRO) {
             object->relro_start = start;

@@ -2,6 +2,8 @@
 
 #include "system.h"
 
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD, for a byte that is no UTF-8 */
+
 static void put(struct ia2_line *line, char c) {
     if (line->length < IA2_LINE_MAX) {
         line->text[line->length++] = c;
@@ -61,29 +63,54 @@ static size_t utf8_length(const unsigned char *at) {
     return length;
 }
 
-static void put_escaped(struct ia2_line *line, const char *value) {
+/* Bytes that the character at `at` takes in JSON; `*length` becomes the bytes that it takes in the string. */
+static size_t escaped_length(const unsigned char *at, size_t *length) {
+    size_t valid = utf8_length(at);
+    *length = valid ? valid : 1;
+    if (valid == 0) {
+        return sizeof REPLACEMENT - 1;
+    }
+    if (*at < 0x20 || *at == 0x7f) {
+        return sizeof "\\u0000" - 1;
+    }
+    return *at == '"' || *at == '\\' ? 2 : valid;
+}
+
+static void put_escaped(struct ia2_line *line, const unsigned char *at) {
     static const char digits[] = "0123456789abcdef";
-    const unsigned char *at = (const unsigned char *)value;
     while (*at) {
-        size_t length = utf8_length(at);
-        if (length == 0) {
-            put_text(line, "\\ufffd");
-            at++;
-        } else if (*at < 0x20 || *at == 0x7f) {
+        size_t length;
+        size_t written = escaped_length(at, &length);
+        if (utf8_length(at) == 0) {
+            put_text(line, REPLACEMENT);
+        } else if (written == sizeof "\\u0000" - 1) {
             put_text(line, "\\u00");
             put(line, digits[*at >> 4]);
             put(line, digits[*at & 15]);
-            at++;
         } else {
-            if (*at == '"' || *at == '\\') {
+            if (written > length) {
                 put(line, '\\');
             }
             for (size_t i = 0; i < length; i++) {
                 put(line, (char)at[i]);
             }
-            at += length;
         }
+        at += length;
     }
+}
+
+/* The last part of a string that takes at most IA2_STRING_MAX bytes in JSON. */
+static const unsigned char *end_that_fits(const unsigned char *value) {
+    size_t length;
+    size_t total = 0;
+    for (const unsigned char *at = value; *at; at += length) {
+        total += escaped_length(at, &length);
+    }
+    while (total > IA2_STRING_MAX) {
+        total -= escaped_length(value, &length);
+        value += length;
+    }
+    return value;
 }
 
 void ia2_line_begin(struct ia2_line *line, const char *event) {
@@ -101,12 +128,11 @@ void ia2_line_string(struct ia2_line *line, const char *key, const char *value) 
     }
     put_key(line, key);
     put(line, '"');
-    size_t length = ia2_length(value);
-    if (length > IA2_STRING_MAX) {
+    const unsigned char *end = end_that_fits((const unsigned char *)value);
+    if (end != (const unsigned char *)value) {
         put_text(line, "\xe2\x80\xa6"); /* an ellipsis */
-        value += length - IA2_STRING_MAX;
     }
-    put_escaped(line, value);
+    put_escaped(line, end);
     put(line, '"');
 }
 

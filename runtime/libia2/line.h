@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define IA2_LINE_MAX 4096u  /* PIPE_BUF: a write of this size to a pipe is not torn */
-#define IA2_STRING_MAX 760u /* bytes of one string that are kept; of a longer one (a path) the end */
+#define IA2_STRING_MAX 760u /* bytes of one string that are kept, as written; of a longer one (a path) the end */
 
 struct ia2_line {
     size_t length;

@@ -67,6 +67,7 @@ static void forget(uint32_t slot) {
     bool last = true;
     ia2_event_object(slot, "unload");
     ia2_drop_taken(object);
+    ia2_forget_quick(object->start, object->end);
     index_remove(slot);
     for (uint32_t other = 1; other <= highest; other++) {
         last = last && (other == slot || !objects[other].map || objects[other].compartment != object->compartment);

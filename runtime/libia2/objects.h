@@ -22,8 +22,8 @@ struct ia2_object {
     uintptr_t start, end; /* of all its segments */
     ElfW(Dyn) *dynamic;
     uintptr_t relro_start, relro_end;
-    bool dynamic_writable; /* the segment of `dynamic` is writable, RELRO aside */
-    const char *path;      /* of the link_map; of main: what /proc/self/exe says; a copy, `short_path` or a page */
+    uint32_t dynamic_flags; /* PF_R, PF_W, PF_X of the segment that `dynamic` is in; RELRO closes it after that */
+    const char *path;       /* of the link_map; of main: what /proc/self/exe says; a copy, `short_path` or a page */
     char short_path[192];
     uint8_t build_id[IA2_MAP_BUILD_ID];
     uint32_t build_id_size;
@@ -55,6 +55,9 @@ uint32_t ia2_object_at(uintptr_t address);
 uint32_t ia2_object_at_now(uintptr_t address);
 
 struct ia2_object *ia2_object(uint32_t slot);
+
+/* For the registration hooks to define: the object with these addresses has been unloaded. Called under the lock. */
+void ia2_forget_quick(uintptr_t start, uintptr_t end);
 
 extern _Atomic uint32_t ia2_epoch;
 /* Grows by one whenever a slot is given back: caches of slots are void then. */

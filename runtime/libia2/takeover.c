@@ -27,22 +27,28 @@ static void find_entries(struct ia2_object *object) {
     }
 }
 
-/* Opens (or closes again) the pages of the three entries. RELRO has made them read-only; ld.so closed whole pages. */
+static int protection_of(uint32_t flags) {
+    return (flags & PF_R ? PROT_READ : 0) | (flags & PF_W ? PROT_WRITE : 0) | (flags & PF_X ? PROT_EXEC : 0);
+}
+
+/* Opens (or closes again) the pages of the dynamic section. Where its segment is writable, RELRO has made whole pages of it
+ * read-only (elf/dl-reloc.c), and the others need nothing. Where it is not, other threads may be running code on these pages. */
 static bool set_protection(const struct ia2_object *object, bool writable) {
     uintptr_t start = (uintptr_t)object->dynamic & ~(page - 1);
     const ElfW(Dyn) *last = object->dynamic;
-    for (const ElfW(Dyn) *entry = object->dynamic; entry->d_tag != DT_NULL; entry++) {
-        last = entry;
+    while (last->d_tag != DT_NULL) {
+        last++;
     }
     uintptr_t end = ((uintptr_t)(last + 1) + page - 1) & ~(page - 1);
-    uintptr_t relro_start = object->relro_start & ~(page - 1);
-    uintptr_t relro_end = object->relro_end & ~(page - 1);
-    if (object->dynamic_writable) {
-        /* Only the pages that RELRO covers are closed; the others are writable as they are. */
+    int closed = protection_of(object->dynamic_flags);
+    if (closed & PROT_WRITE) {
+        uintptr_t relro_start = object->relro_start & ~(page - 1);
+        uintptr_t relro_end = object->relro_end & ~(page - 1);
         start = start > relro_start ? start : relro_start;
         end = end < relro_end ? end : relro_end;
+        closed &= ~PROT_WRITE;
     }
-    return start >= end || ia2_mprotect(start, end - start, writable ? PROT_READ | PROT_WRITE : PROT_READ) == 0;
+    return start >= end || ia2_mprotect(start, end - start, writable ? closed | PROT_WRITE : closed) == 0;
 }
 
 /* Appends a record for one entry to the chain that ends at `*last` (0: empty). Returns false when there is no room. */
