@@ -214,12 +214,12 @@ void ia2_choose_compartment(struct ia2_object *object) {
     }
 }
 
-void ia2_leave_compartment(const struct ia2_object *object, bool last) {
+void ia2_leave_compartment(const struct ia2_object *object, const struct ia2_object *heir) {
     uint16_t id = object->compartment;
     if (compartments[id].name == ia2_base_name(object->path)) {
-        compartments[id].name = NULL;
+        compartments[id].name = heir ? ia2_base_name(heir->path) : NULL;
     }
-    if (last && compartments[id].use == OWN) {
+    if (!heir && compartments[id].use == OWN) {
         compartments[id].use = FREE;
     }
 }

@@ -21,7 +21,8 @@ void ia2_find_malloc(uint32_t highest);
 /* Chooses the compartment: the map's, a note's claim, the default list, or what happens to unlisted objects. */
 void ia2_choose_compartment(struct ia2_object *object);
 
-/* The object is gone; `last`: no other object is in its compartment, so its number may be used again. */
-void ia2_leave_compartment(const struct ia2_object *object, bool last);
+/* The object is gone. `heir` is another one of its compartment, which names it from now on; where there is none (NULL), the number
+ * may be used again. */
+void ia2_leave_compartment(const struct ia2_object *object, const struct ia2_object *heir);
 
 #endif

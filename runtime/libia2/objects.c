@@ -64,15 +64,17 @@ static void index_remove(uint32_t slot) {
 
 static void forget(uint32_t slot) {
     struct ia2_object *object = &objects[slot];
-    bool last = true;
+    const struct ia2_object *heir = NULL;
     ia2_event_object(slot, "unload");
     ia2_drop_taken(object);
     ia2_forget_quick(object->start, object->end);
     index_remove(slot);
     for (uint32_t other = 1; other <= highest; other++) {
-        last = last && (other == slot || !objects[other].map || objects[other].compartment != object->compartment);
+        if (other != slot && objects[other].map && objects[other].compartment == object->compartment) {
+            heir = &objects[other];
+        }
     }
-    ia2_leave_compartment(object, last);
+    ia2_leave_compartment(object, heir);
     ia2_release_path(object);
     *object = (struct ia2_object){0};
     atomic_fetch_add_explicit(&ia2_epoch, 1, memory_order_release);
