@@ -2,6 +2,8 @@
  * says what is about to happen and passes on. Safe after vfork(): nothing is changed but a descriptor's file. */
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "events.h"
@@ -55,6 +57,21 @@ IA2_PUBLIC int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file
     ia2_real_resolve();
     ia2_event_exec(file, "posix_spawnp", true);
     return ia2_real.posix_spawnp(pid, file, actions, attributes, argv, envp);
+}
+
+/* libc starts the shell within itself, where the hooks above are not asked. */
+IA2_PUBLIC int system(const char *command) {
+    ia2_real_resolve();
+    if (command) { /* NULL only asks whether there is a shell */
+        ia2_event_exec("/bin/sh", "system", true);
+    }
+    return ia2_real.system(command);
+}
+
+IA2_PUBLIC FILE *popen(const char *command, const char *type) {
+    ia2_real_resolve();
+    ia2_event_exec("/bin/sh", "popen", true);
+    return ia2_real.popen(command, type);
 }
 
 /* ---- the variadic ones: the arguments become an array on the stack, as glibc's own do it ----------------------------- */

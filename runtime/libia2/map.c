@@ -14,12 +14,16 @@ static const struct ia2_map_destructor *destructors;
 static const char *strings;
 static struct ia2_destructor *metadata; /* one for each entry of `destructors`, in the same order */
 
+/* CRC-32 of IEEE 802.3, reflected, four bits at a time. */
 static uint32_t crc32_update(uint32_t crc, const uint8_t *bytes, uint64_t size) {
+    static const uint32_t table[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+    };
     for (uint64_t i = 0; i < size; i++) {
         crc ^= bytes[i];
-        for (int bit = 0; bit < 8; bit++) {
-            crc = (crc >> 1) ^ (0xedb88320u & (0u - (crc & 1)));
-        }
+        crc = (crc >> 4) ^ table[crc & 15];
+        crc = (crc >> 4) ^ table[crc & 15];
     }
     return crc;
 }

@@ -30,6 +30,8 @@ static const struct {
     {"execveat", offsetof(struct ia2_real, execveat)},
     {"posix_spawn", offsetof(struct ia2_real, posix_spawn)},
     {"posix_spawnp", offsetof(struct ia2_real, posix_spawnp)},
+    {"system", offsetof(struct ia2_real, system)},
+    {"popen", offsetof(struct ia2_real, popen)},
     {"__cxa_atexit", offsetof(struct ia2_real, cxa_atexit)}, /* last: it says that all are there */
 };
 

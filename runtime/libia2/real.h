@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <spawn.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <threads.h>
 
 struct ia2_real {
@@ -30,6 +31,8 @@ struct ia2_real {
                        char *const[], char *const[]);
     int (*posix_spawnp)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
                         char *const[], char *const[]);
+    int (*system)(const char *);
+    FILE *(*popen)(const char *, const char *);
 };
 
 extern struct ia2_real ia2_real;

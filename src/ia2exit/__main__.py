@@ -2,6 +2,6 @@
 
 import sys
 
-from ia2exit.cli import main
+from ia2exit.cli import entry
 
-sys.exit(main())
+sys.exit(entry())

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except Ia2exitError as error:
-        print(f"ia2exit: {error}", file=sys.stderr)
+        print(f"ia2exit: {_printable(str(error))}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         return 130
@@ -65,3 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`| head`): nothing to say, and nothing more to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _printable(text: str) -> str:
+    """Text with escapes for what would steer a terminal: file names may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def entry() -> int:
+    """The command itself: :func:`main`, in a process that is all ours.
+
+    msgspec uses typing_extensions where that happens to be installed. Importing it takes longer than all of our own
+    modules, and Python 3.11 has everything that is wanted of it.
+    """
+    sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
+    return main()

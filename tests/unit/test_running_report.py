@@ -101,6 +101,11 @@ def test_a_wrapper_is_told_with_follow_as_the_remedy(exits: Path, tmp_path: Path
     assert f"replaced itself by {exits}, which was not followed; use --follow" in done.stderr.decode()
 
 
+@pytest.mark.parametrize("way", ["system", "popen"])
+def test_a_shell_that_libc_starts_is_named_as_not_followed(exits: Path, way: str) -> None:
+    assert "1 child was not followed (sh); use --follow" in report([exits, way])
+
+
 def test_follow_covers_what_the_program_turns_into(exits: Path, tmp_path: Path) -> None:
     wrapper = script(tmp_path / "wrapper", f'#!/bin/sh\nexec {exits} "$@"\n')
     result = ia2exit.run([str(wrapper), "slow"], follow=True)

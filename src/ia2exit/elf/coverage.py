@@ -10,7 +10,6 @@ import re
 import stat
 import struct
 from functools import lru_cache
-from pathlib import Path
 
 from ia2exit.elf.image import ElfImage
 
@@ -42,7 +41,8 @@ def loader_problem(path: str) -> str | None:
     if _MUSL.search(path):
         return f"its dynamic linker {path} is musl's: only glibc programs can be covered"
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         return f"its dynamic linker {path} cannot be read ({error.strerror})"
     if b"GLIBC_PRIVATE\0" not in data:

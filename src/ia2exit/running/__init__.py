@@ -77,7 +77,7 @@ def run(
     target = None if trace is None else os.fspath(trace)
     if target is not None:
         keeping.check(target)
-    from ia2exit.native import runtime_library
+    from ia2exit.native import runtime_path
 
     with keeping.private_folder() as folder:
         events, binary = os.path.join(folder, "events"), os.path.join(folder, "map")
@@ -86,7 +86,7 @@ def run(
         said = _write_map(policy, map, program, binary) if mapped else []
         started = environments.with_runtime(
             variables,
-            library=str(runtime_library()),
+            library=runtime_path(),
             trace=events,
             follow=follow,
             map=binary if mapped else None,

@@ -136,7 +136,11 @@ def _stop_like(stop: signal.Signals) -> None:
             os.kill(os.getpid(), stop)
         return
     before = signal.getsignal(stop)
-    signal.signal(stop, signal.SIG_DFL)
+    try:
+        signal.signal(stop, signal.SIG_DFL)
+    except ValueError:  # only the main thread may set handlers: stop in the way that no handler can be in the way of
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return
     os.kill(os.getpid(), stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {stop})  # we stop here
     signal.pthread_sigmask(signal.SIG_BLOCK, {stop})
