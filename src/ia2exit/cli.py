@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ia2exit.commands import VERBS
-from ia2exit.errors import Ia2exitError
+from ia2exit.errors import Ia2exitError, printable
 
 
 class _Help(argparse.HelpFormatter):
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except Ia2exitError as error:
-        print(f"ia2exit: {_printable(str(error))}", file=sys.stderr)
+        print(f"ia2exit: {printable(str(error))}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         return 130
@@ -65,11 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`| head`): nothing to say, and nothing more to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-
-
-def _printable(text: str) -> str:
-    """Text with escapes for what would steer a terminal: file names may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def entry() -> int:

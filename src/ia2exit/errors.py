@@ -20,3 +20,8 @@ class Ia2exitError(Exception):
     def __init__(self, message: str, status: int = BAD_INPUT) -> None:
         super().__init__(" ".join(message.split()))
         self.status = status
+
+
+def printable(text: str) -> str:
+    """Text with escapes for what would steer a terminal: file names may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

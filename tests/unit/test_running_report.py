@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from running_programs import build, report, run, script
+from running_programs import LIMIT, build, environment, ours, report, run, script
 
 import ia2exit
 from ia2exit.model import from_json, to_json
@@ -147,3 +149,48 @@ def test_the_record_can_be_written_and_read_back(exits: Path) -> None:
     assert from_json(to_json(result), RunResult) == result
     with pytest.raises(AttributeError):
         result.status = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("option", ["--report", "--trace"])
+def test_what_is_open_already_is_added_to_and_not_replaced(exits: Path, option: str, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with output.open("w") as stream:
+        stream.write("before\n")
+        stream.flush()
+        command = [*ours([exits, "slow"], option, f"/dev/fd/{stream.fileno()}")]
+        subprocess.run(
+            command, env=environment(), pass_fds=[stream.fileno()], capture_output=True, timeout=LIMIT, check=False
+        )
+    assert output.read_text().startswith("before\n")
+    assert "slow_handler" in output.read_text() or '"event":"enter"' in output.read_text()
+    assert Path("/dev/null").is_char_device()
+    assert run([exits, "slow"], option, "/dev/null").returncode == 4
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_to_a_file_stays_a_link(exits: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "report")
+    assert run([exits, "slow"], "--report", tmp_path / "link").returncode == 4
+    assert (tmp_path / "link").is_symlink()
+    assert "slow_handler" in (tmp_path / "report").read_text()
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_start(exits: Path, tmp_path: Path) -> None:
+    done = run([exits, "slow"], "--report", tmp_path / "no" / "report")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"is no folder: expected a file for the report" in done.stderr
+
+
+def test_names_cannot_steer_the_terminal(exits: Path, tmp_path: Path) -> None:
+    program = tmp_path / "clear\x1b[2J\nia2exit: forged"
+    shutil.copy(exits, program)
+    text = report([program, "slow"])
+    assert "\x1b" not in text
+    assert "\nia2exit: forged" not in text
+    assert "clear\\x1b[2J\\nia2exit: forged" in text
+
+
+@pytest.mark.parametrize("rows", ["-1", "many", "1.5"])
+def test_rows_is_a_number(rows: str) -> None:
+    done = run(["echo", "started"], "--rows", rows)
+    assert (done.returncode, done.stdout) == (2, b"")

@@ -7,8 +7,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from ia2exit.errors import Ia2exitError
-
 if TYPE_CHECKING:
     from ia2exit.running import RunResult
 
@@ -28,8 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--follow", action="store_true", help="cover children, and what the program turns into by exec, too")
     add("--report", metavar="FILE", help="write the report here instead of standard error")
     add("--quiet", action="store_true", help="no report")
-    add("--rows", type=int, default=DEFAULT_ROWS, metavar="N", help=f"rows of a table ({DEFAULT_ROWS}; 0: all)")
+    add("--rows", type=_count, default=DEFAULT_ROWS, metavar="N", help=f"rows of a table ({DEFAULT_ROWS}; 0: all)")
     add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments")
+
+
+def _count(text: str) -> int:
+    """A number of rows; argparse turns the error into its own message."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows: expected 0 (all) or more")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from ia2exit.running.environment import as_started
 
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if args.report is not None:
+        running.keeping.check(args.report, "report")
     result = running.run(
         command,
         policy=args.policy,
@@ -59,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(result: RunResult, path: str | None, rows: int | None) -> None:
+    from ia2exit.running.keeping import keep_report
     from ia2exit.running.table import render
 
     if path is None:
@@ -66,14 +74,7 @@ def _report(result: RunResult, path: str | None, rows: int | None) -> None:
         width = os.get_terminal_size(sys.stderr.fileno()).columns if terminal else None
         _write(sys.stderr, render(result, width=width or None, colour=terminal and _may_colour(), rows=rows))
         return
-    text = render(result, rows=rows)
-    beside = f"{path}.{os.getpid()}"
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(beside, path)
-    except OSError as error:
-        raise Ia2exitError(f"{path}: {error.strerror}: expected to write the report there; name another") from None
+    keep_report(render(result, rows=rows), path)
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from ia2exit.errors import printable
 from ia2exit.running.records import Process, Ran, RunResult
 
 #: A destructor is called slow when its own time is at least this, and this share of its process's.
@@ -15,6 +16,8 @@ SLOW_NS = 1_000_000
 SLOW_SHARE = 0.1
 #: Functions are not cut below this width, however narrow the terminal; without one, columns stay this close.
 _MIN_FUNCTION, _MAX_FUNCTION = 24, 64
+#: Handlers that call ``exit`` nest as deep as they are many.
+_MAX_INDENT = 8
 _BOLD, _YELLOW, _PLAIN = "\033[1m", "\033[1;33m", "\033[0m"
 _RIGHT = {"#", "time", "own"}
 
@@ -31,14 +34,14 @@ def render(result: RunResult, *, width: int | None = None, colour: bool = False,
     lines: list[str] = []
     for process in result.processes:
         lines += _of(process, width, colour, rows)
-    lines += [f"ia2exit: note: {note}" for note in result.notes]
+    lines += [f"ia2exit: note: {printable(note)}" for note in result.notes]
     if result.trace is not None:
-        lines.append(f"ia2exit: events are in {result.trace}")
+        lines.append(f"ia2exit: events are in {printable(result.trace)}")
     return "".join(line + "\n" for line in lines)
 
 
 def _of(process: Process, width: int | None, colour: bool, rows: int | None) -> Iterator[str]:
-    name = f"{process.program} (pid {process.pid})"
+    name = printable(f"{process.program} (pid {process.pid})")
     if not process.destructors:
         yield f"ia2exit: no destructor ran in {name}{_left(process)}"
         return
@@ -52,7 +55,7 @@ def _of(process: Process, width: int | None, colour: bool, rows: int | None) -> 
         columns.append("own")
     if any(_when(row) for row in shown):
         columns.insert(1, "when")
-    widths = {key: max(len(key), *(len(cell[key]) for cell in cells)) for key in columns}
+    widths = {key: max([len(key), *(len(cell[key]) for cell in cells)]) for key in columns}
     if width is None:
         widths["function"] = min(widths["function"], _MAX_FUNCTION)  # a longer one pushes its line out
     else:
@@ -91,8 +94,8 @@ def _cells(row: Ran) -> dict[str, str]:
         "#": str(row.order),
         "when": _when(row),
         "kind": row.kind,
-        "function": "  " * row.depth + function_of(row),
-        "object": os.path.basename(row.object) if row.object else "-",
+        "function": "  " * min(row.depth, _MAX_INDENT) + function_of(row),
+        "object": printable(os.path.basename(row.object)) if row.object else "-",
         "owner": _owner(row),
         "time": duration(row.ns),
         "own": duration(row.self_ns),
@@ -108,9 +111,9 @@ def _when(row: Ran) -> str:
 def function_of(row: Ran) -> str:
     """The best name of a function: demangled, else its symbol, else object and RVA, else its address."""
     if row.name or row.symbol:
-        return row.name or row.symbol or ""
+        return printable(row.name or row.symbol or "")
     if row.object is not None and row.rva is not None:
-        return f"{os.path.basename(row.object)}+{row.rva}"
+        return printable(f"{os.path.basename(row.object)}+{row.rva}")
     return str(row.address)
 
 
@@ -118,7 +121,7 @@ def _owner(row: Ran) -> str:
     if row.owner is None:
         return "unknown"
     marks = "".join(f" ({mark})" for mark in ("foreign", "vague") if getattr(row, mark))
-    return (row.owner_name or str(row.owner)) + marks
+    return printable(row.owner_name or str(row.owner)) + marks
 
 
 def _line(cell: dict[str, str], widths: dict[str, int], cut: bool) -> str:
