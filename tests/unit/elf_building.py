@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from pathlib import Path
+
+from ia2exit.elf.image import ElfImage
+from ia2exit.elf.loader import DEFAULT_INTERPRETER
+from ia2exit.errors import Ia2exitError
 
 
 def command(*words: str | Path, env: dict[str, str] | None = None, check: bool = True) -> str:
@@ -43,3 +48,20 @@ static void handler(void) { puts("handler"); }
 int twice(int x) { return 2 * x; }
 int start(void) { return atexit(handler); }
 """
+
+
+def distribution_programs(count: int, seed: int) -> list[Path]:
+    """Programs of the distribution for the glibc of this machine, in an order that the seed decides."""
+    chosen: list[Path] = []
+    candidates = sorted(Path("/usr/bin").iterdir())
+    random.Random(seed).shuffle(candidates)
+    for path in candidates:
+        try:
+            image = ElfImage(path)
+        except Ia2exitError:
+            continue
+        if image.interpreter == DEFAULT_INTERPRETER and not path.stat().st_mode & 0o6000:
+            chosen.append(path)
+        if len(chosen) == count:
+            break
+    return chosen

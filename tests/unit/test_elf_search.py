@@ -10,12 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from elf_building import build, command
+from elf_building import build, command, distribution_programs
 
 from ia2exit.elf import ldcache
 from ia2exit.elf.closure import Closure
 from ia2exit.elf.constants import R_X86_64_COPY
-from ia2exit.elf.image import ElfImage
 from ia2exit.elf.loader import DEFAULT_INTERPRETER, Loader, loader
 from ia2exit.elf.search import Loaded, expand, needed_objects
 from ia2exit.errors import Ia2exitError
@@ -34,25 +33,8 @@ def _found(program: Path, **environment: str) -> list[str]:
     return [loaded.path for loaded in needed_objects(str(program), environment=environment)][1:]
 
 
-def _programs(count: int) -> list[Path]:
-    """Programs of the distribution for the glibc of this machine, chosen by a fixed seed."""
-    chosen: list[Path] = []
-    candidates = sorted(Path("/usr/bin").iterdir())
-    random.Random(3).shuffle(candidates)
-    for path in candidates:
-        try:
-            image = ElfImage(path)
-        except Ia2exitError:
-            continue
-        if image.interpreter == DEFAULT_INTERPRETER and not path.stat().st_mode & 0o6000:
-            chosen.append(path)
-        if len(chosen) == count:
-            break
-    return chosen
-
-
 def test_a_hundred_programs_need_what_ld_so_loads_in_the_same_order() -> None:
-    programs = _programs(100)
+    programs = distribution_programs(100, seed=3)
     assert len(programs) >= 50
     different = {path.name: (_found(path), _ld_so_lists(path)) for path in programs}
     assert {name: pair for name, pair in different.items() if pair[0] != pair[1]} == {}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 from pathlib import Path
 
 import pytest
-from elf_building import LIBRARY, build, command
+from elf_building import LIBRARY, build, command, distribution_programs
 
 import ia2exit
-from ia2exit.elf.image import ElfImage
 from ia2exit.elf.loader import DEFAULT_INTERPRETER
 from ia2exit.errors import Ia2exitError
 from ia2exit.model import ScanResult
@@ -31,23 +29,6 @@ def _scan(*paths: Path, dependencies: bool | None = None) -> ScanResult:
 # A program with all it needs -----------------------------------------------------------------------------------
 
 
-def _programs(count: int) -> list[Path]:
-    """Programs of the distribution for this machine's glibc, chosen by a fixed seed."""
-    chosen: list[Path] = []
-    candidates = sorted(Path("/usr/bin").iterdir())
-    random.Random(11).shuffle(candidates)
-    for path in candidates:
-        try:
-            image = ElfImage(path)
-        except Ia2exitError:
-            continue
-        if image.interpreter == DEFAULT_INTERPRETER and not path.stat().st_mode & 0o6000:
-            chosen.append(path)
-        if len(chosen) == count:
-            break
-    return chosen
-
-
 def _ld_so_lists(program: Path) -> set[str]:
     """Files that ld.so would load; it stops before the program's first instruction."""
     printed = command(program, env={**os.environ, "LD_TRACE_LOADED_OBJECTS": "1"})
@@ -57,7 +38,7 @@ def _ld_so_lists(program: Path) -> set[str]:
 
 
 def test_forty_programs_have_the_objects_that_ld_so_lists() -> None:
-    programs = _programs(40)
+    programs = distribution_programs(40, seed=11)
     assert len(programs) >= 30
     for program in programs:
         result = _scan(program)
