@@ -21,7 +21,6 @@ struct ia2_line {
 void ia2_line_begin(struct ia2_line *line, const char *event);
 void ia2_line_string(struct ia2_line *line, const char *key, const char *value); /* NULL: null */
 void ia2_line_number(struct ia2_line *line, const char *key, uint64_t value);
-void ia2_line_signed(struct ia2_line *line, const char *key, int64_t value);
 void ia2_line_hex(struct ia2_line *line, const char *key, uint64_t value);
 void ia2_line_bool(struct ia2_line *line, const char *key, bool value);
 void ia2_line_null(struct ia2_line *line, const char *key);
