@@ -36,6 +36,25 @@ def test_a_signal_sent_to_us_reaches_the_program_once(listener: Path, name: str)
         assert process.wait(timeout=LIMIT) == 7
 
 
+@pytest.mark.parametrize(("target", "seen"), [("0", b"1"), ("getppid", b"0")])
+def test_what_the_program_sends_to_its_group_or_to_us_is_not_passed_back(
+    tmp_path: Path, target: str, seen: bytes
+) -> None:
+    text = f"""#!/usr/bin/perl
+$| = 1;
+my $seen = 0;
+$SIG{{USR1}} = sub {{ $seen++ }};
+$SIG{{USR2}} = sub {{ print $seen; exit }};
+kill 'USR1', {target};
+print "ready\\n";
+sleep 1 while 1;
+"""
+    with running([script(tmp_path / "sender", text)], "--quiet") as process:
+        assert line(process) == b"ready\n"
+        process.send_signal(signal.SIGUSR2)  # a larger number: what came before it is passed on before it
+        assert process.communicate(timeout=LIMIT)[0] == seen
+
+
 def test_a_signal_that_the_program_does_not_catch_ends_both() -> None:
     with running(["sh", "-c", "echo ready; exec sleep 1000"]) as process:
         assert line(process) == b"ready\n"

@@ -167,7 +167,10 @@ def _is_for(child: int, info: signal.struct_siginfo) -> bool:
 
 
 def _descends(pid: int, ancestor: int) -> bool:
-    """Whether a process is ``ancestor`` or comes from it: what it sends to its group reached the program already."""
+    """Whether a process is ``ancestor`` or comes from it: what it sends to its group reached the program already.
+
+    One that is gone before we look counts as a stranger: better a signal twice than not at all.
+    """
     while pid > 1:
         if pid == ancestor:
             return True

@@ -117,6 +117,12 @@ def function_of(row: Ran) -> str:
     return str(row.address)
 
 
+def _with_object(row: Ran) -> str:
+    """A function and its object: every object has a ``_fini``."""
+    named = (row.name or row.symbol) and row.object
+    return function_of(row) + (f" of {printable(os.path.basename(row.object or ''))}" if named else "")
+
+
 def _owner(row: Ran) -> str:
     if row.owner is None:
         return "unknown"
@@ -141,7 +147,7 @@ def _summary(process: Process, total: int) -> str:
     fallbacks = sum(row.fallback is not None for row in rows)
     return (
         f"ia2exit: {_plural(len(rows), 'destructor')} of {_plural(owners, 'compartment')} in {duration(total)}, "
-        f"slowest {function_of(slowest)} ({duration(slowest.self_ns)})"
+        f"slowest {_with_object(slowest)} ({duration(slowest.self_ns)})"
         + (f", {_plural(fallbacks, 'fallback')}" if fallbacks else "")
         + _left(process)
     )
