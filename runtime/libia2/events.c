@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "config.h"
+#include "identify.h"
 #include "line.h"
 #include "run.h"
 #include "sink.h"
@@ -42,9 +43,10 @@ static void put_start(bool forked) {
     begin(&line, "start");
     ia2_line_number(&line, "version", 1);
     ia2_line_string(&line, "runtime", IA2_VERSION_STRING);
-    char path[4096];
-    long length = ia2_syscall3(SYS_readlink, (long)"/proc/self/exe", (long)path, sizeof path - 1);
-    path[length > 0 ? length : 0] = '\0';
+    char path[PATH_MAX];
+    if (!ia2_program_path(path, sizeof path)) {
+        path[0] = '\0';
+    }
     ia2_line_string(&line, "program", path);
     ia2_line_number(&line, "ppid", (uint64_t)ia2_getppid());
     ia2_line_bool(&line, "forked", forked);

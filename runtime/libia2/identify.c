@@ -66,6 +66,22 @@ void ia2_release_path(struct ia2_object *object) {
     }
 }
 
+const char *ia2_first_argument;
+
+static bool is_loader(const char *path) {
+    const char *base = ia2_base_name(path);
+    return ia2_glob("ld-linux*.so*", base) || ia2_glob("ld-*.so", base) || ia2_equal(base, "ld.so");
+}
+
+bool ia2_program_path(char *to, size_t size) {
+    long length = ia2_syscall3(SYS_readlink, (long)"/proc/self/exe", (long)to, (long)size - 1);
+    to[length > 0 ? length : 0] = '\0';
+    if (length <= 0 || is_loader(to)) {
+        return ia2_first_argument && ia2_copy(to, size, ia2_first_argument);
+    }
+    return true;
+}
+
 static void find_path(struct ia2_object *object, const struct dl_phdr_info *info) {
     if (info->dlpi_name && info->dlpi_name[0]) {
         keep_path(object, info->dlpi_name);
@@ -74,12 +90,10 @@ static void find_path(struct ia2_object *object, const struct dl_phdr_info *info
     /* The name that it was started by will do where nobody is told the path: /proc costs more than all the rest of our start. */
     const char *started = (const char *)getauxval(AT_EXECFN);
     char path[PATH_MAX];
-    long length = 0;
-    if (ia2_watching) {
-        length = ia2_syscall3(SYS_readlink, (long)"/proc/self/exe", (long)path, sizeof path - 1);
-        path[length > 0 ? length : 0] = '\0';
+    if ((ia2_watching || !started || is_loader(started)) && ia2_program_path(path, sizeof path)) {
+        started = path;
     }
-    keep_path(object, length > 0 ? path : started ? started : "main");
+    keep_path(object, started ? started : "main");
 }
 
 /* What the program headers and the notes say. `*claim` stays as it is where no note claims a compartment. */

@@ -11,6 +11,13 @@ void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info);
  * does not list it. Any thread, signal handlers. */
 const struct ia2_map_object *ia2_find_listed(const ElfW(Ehdr) *header, const struct link_map *map);
 
+/* Path of the program, in `to`; returns false where nothing tells it. Under `ld.so PROGRAM` the kernel knows ld.so only, and the
+ * program's own first argument has to do. Any time. */
+bool ia2_program_path(char *to, size_t size);
+
+/* The program's argv[0], for ia2_program_path(). Set by the constructor. */
+extern const char *ia2_first_argument;
+
 /* Gives back what object->path may have taken. */
 void ia2_release_path(struct ia2_object *object);
 

@@ -1,6 +1,7 @@
 /* The first code of the process after ld.so has relocated everything (DF_1_INITFIRST): before every other constructor. */
 #include "config.h"
 #include "events.h"
+#include "identify.h"
 #include "map.h"
 #include "objects.h"
 #include "real.h"
@@ -42,8 +43,7 @@ static void load_map(void) {
 }
 
 static void initialise(int argc, char **argv, char **envp) {
-    (void)argc;
-    (void)argv;
+    ia2_first_argument = argc > 0 ? argv[0] : NULL;
     ia2_real_resolve();
     ia2_config_read(envp);
     const char *wrong = ia2_events_open();

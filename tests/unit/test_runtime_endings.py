@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from runtime_running import RUNTIME, Outcome, build, run, run_covered, same
 
-from ia2exit.events import End, Exec, Exit
+from ia2exit.events import End, Exec, Exit, Start
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +127,13 @@ def test_an_exec_after_vfork_is_told_as_a_childs(program: Path) -> None:
     outcome = same([program, "vfork-exec"])
     (told,) = (event for event in outcome.events if isinstance(event, Exec))
     assert (told.path, told.child) == ("/bin/true", True)
+
+
+def test_a_program_that_its_ld_so_was_asked_to_start_has_its_own_name() -> None:
+    """The kernel knows ld.so only: /proc/self/exe and AT_EXECFN name that."""
+    outcome = same([Path("/lib64/ld-linux-x86-64.so.2"), "/bin/true"])
+    start = outcome.events[0]
+    assert isinstance(start, Start)
+    assert start.program == "/bin/true"
+    assert {event.function.object for event in outcome.entered} == {"/bin/true"}
+    assert {event.owner_name for event in outcome.entered} == {"true"}
