@@ -33,7 +33,7 @@ bool ia2_pkru_of(uint16_t id, uint32_t *pkru) {
     return true;
 }
 
-/* The rights that `record` runs with. Nobody's record gets all rights, until policies exist (design section 5, rule 6). */
+/* The rights that `record` runs with. Nobody's record gets all rights, until policies exist (docs/exit-handling.md, "Ownership", 6). */
 static bool wanted_pkru(const struct exit_record *record, uint32_t *pkru) {
     if (record->owner == IA2_NO_OWNER) {
         *pkru = IA2_PKRU_OPEN;

@@ -1,5 +1,5 @@
 /* Where event lines go: a descriptor of our own, high up and closed on exec, checked before each write so that a daemon that
- * closed everything and opened its database on our number never finds JSON in it (design section 4). */
+ * closed everything and opened its database on our number never finds JSON in it (docs/exit-handling.md, "Events"). */
 #ifndef IA2_SINK_H
 #define IA2_SINK_H
 

@@ -1,4 +1,4 @@
-/* Taking over DT_FINI_ARRAY and DT_FINI of one object (design section 7, fact 1), and giving them back. */
+/* Taking over DT_FINI_ARRAY and DT_FINI of one object (docs/exit-handling.md, "What the runtime hooks"), and giving them back. */
 #ifndef IA2_TAKEOVER_H
 #define IA2_TAKEOVER_H
 

@@ -78,7 +78,7 @@ class Register(Event, frozen=True, kw_only=True, tag="register"):
     function: Place
     #: Path of the object that ``dso`` points into (for ``fini``: that is finalised), or None.
     dso: str | None
-    #: Return address of the registration call; a hint only (design section 5).
+    #: Return address of the registration call; a hint only (docs/exit-handling.md, "Ownership").
     registrar: Place | None
     owner: int | None
     owner_name: str | None
@@ -166,7 +166,7 @@ class Violation(Event, frozen=True, kw_only=True, tag="violation"):
 
 
 class Counters(Event, frozen=True, kw_only=True, tag="counters"):
-    """Disjoint counts of destructors that ran, and counts of what their names say (design section 5)."""
+    """Disjoint counts of destructors that ran, and counts of what their names say (docs/exit-handling.md, "Ownership")."""
 
     registered: int
     ran: int

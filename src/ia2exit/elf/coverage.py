@@ -1,6 +1,6 @@
 """Whether the runtime can cover an object, and if not why.
 
-What can be covered: PT_INTERP is a glibc ld.so, 64-bit x86-64, not AT_SECURE (docs/design.md, end of section 7).
+What can be covered: PT_INTERP is a glibc ld.so, 64-bit x86-64, not AT_SECURE (docs/exit-handling.md, "Limits").
 """
 
 from __future__ import annotations

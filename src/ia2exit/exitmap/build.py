@@ -5,8 +5,8 @@ list), a note inside the object, the default list of shared objects, the policy'
 overrules, or that joins a compartment of the policy uninvited, is reported once per object.
 
 Which destructors an object's entry holds. The map answers ``ia2_destructor_lookup(fn)``: what is known of a function by
-its address alone, before anyone registers it. That has one answer only where the address settles the owner (design,
-section 5):
+its address alone, before anyone registers it. That has one answer only where the address settles the owner
+(docs/exit-handling.md, "Ownership"):
 
 - ``.fini_array`` and ``DT_FINI`` entries (rule 1), and functions that their own object registers (rule 2: the owner
   is the registrar, and that is the object itself): the object's compartment;
@@ -44,7 +44,7 @@ from ia2exit.model import (
 )
 from ia2exit.policy import PolicyFile
 
-#: Kinds whose owner is the object that holds the function (design, section 5, rule 4).
+#: Kinds whose owner is the object that holds the function (docs/exit-handling.md, "Ownership", 4).
 _OWNED_BY_HOLDER = frozenset({"on_exit", "pthread_key"})
 
 

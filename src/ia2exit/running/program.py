@@ -150,7 +150,7 @@ def _without_interpreter(
 
 
 def _check(path: str) -> None:
-    """Refuse a program that the runtime cannot be loaded into (docs/design.md, end of section 7)."""
+    """Refuse a program that the runtime cannot be loaded into (docs/exit-handling.md, "Limits")."""
     image = ElfImage(path)
     reason = why_not(image)
     if reason is None and image.interpreter is None and not (image.soname or "").startswith("ld-linux"):
