@@ -166,7 +166,7 @@ class Violation(Event, frozen=True, kw_only=True, tag="violation"):
 
 
 class Counters(Event, frozen=True, kw_only=True, tag="counters"):
-    """Disjoint counts of destructors that ran, and counts of what their names say (docs/exit-handling.md, "Ownership")."""
+    """Disjoint counts of destructors that ran, and counts of what their names say (docs/exit-handling.md, "Events")."""
 
     registered: int
     ran: int
