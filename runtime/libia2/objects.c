@@ -1,7 +1,6 @@
 #include "objects.h"
 
 #include <dlfcn.h>
-#include <sched.h>
 
 #include "events.h"
 #include "identify.h"
@@ -15,7 +14,7 @@
 static struct ia2_object objects[IA2_MAX_OBJECTS];
 static _Atomic uint16_t index_of[INDEX_SIZE];
 static uint32_t highest;             /* highest slot in use, only under the lock */
-static _Atomic int lock_owner;       /* thread that synchronises, 0 when none does */
+static ia2_lock lock;                /* of the whole table */
 static unsigned long long seen_adds; /* dlpi_adds and dlpi_subs of what the table shows; 0 and 0: it may be behind */
 static unsigned long long seen_subs;
 static bool any_sync;
@@ -179,17 +178,10 @@ static void sync_locked(void) {
 }
 
 void ia2_objects_sync(void) {
-    int self = ia2_gettid();
-    int nobody = 0;
-    while (!atomic_compare_exchange_weak(&lock_owner, &nobody, self)) {
-        if (nobody == self) {
-            return; /* a signal handler, or ld.so, came back into a synchronisation of this very thread */
-        }
-        nobody = 0;
-        sched_yield();
+    if (ia2_lock_take(&lock)) {
+        sync_locked();
+        ia2_lock_give(&lock);
     }
-    sync_locked();
-    atomic_store(&lock_owner, 0);
 }
 
 uint32_t ia2_object_at(uintptr_t address) {

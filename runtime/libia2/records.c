@@ -15,9 +15,9 @@
 
 struct ia2_record_table ia2_records;
 
-static size_t reserved;    /* bytes */
-static size_t opened;      /* bytes from the start of the table that are writable; the grower's alone */
-static _Atomic int grower; /* thread that reserves or opens, 0 when none does; the others wait */
+static size_t reserved;  /* bytes */
+static size_t opened;    /* bytes from the start of the table that are writable; the grower's alone */
+static ia2_lock growing; /* a thread reserves or opens */
 
 static bool reserve(void) {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -65,23 +65,15 @@ static bool has_room(uint32_t index) { return index < atomic_load_explicit(&ia2_
 
 /* Makes sure that the slot `index` is there. A signal handler that interrupts this very work gets no record. */
 static bool grow(uint32_t index) {
-    int self = has_room(index) ? 0 : ia2_gettid();
-    while (!has_room(index)) {
-        int nobody = 0;
-        if (!atomic_compare_exchange_strong(&grower, &nobody, self)) {
-            if (nobody == self) {
-                return false;
-            }
-            ia2_syscall1(SYS_sched_yield, 0);
-            continue;
-        }
-        bool able = has_room(index) || ((ia2_records.base || reserve()) && open_step());
-        atomic_store(&grower, 0);
-        if (!able) {
+    bool able = true;
+    while (able && !has_room(index)) {
+        if (!ia2_lock_take(&growing)) {
             return false;
         }
+        able = has_room(index) || ((ia2_records.base || reserve()) && open_step());
+        ia2_lock_give(&growing);
     }
-    return true;
+    return able;
 }
 
 static struct exit_record *pop_free(void) {

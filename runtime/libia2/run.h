@@ -43,8 +43,8 @@ extern bool ia2_unwatched_exit;
 
 #define IA2_STATUS_UNKNOWN INT32_MIN
 
-/* The exit phase begins (only the first call counts). The status is
- * what the program gave. Brings the objects up to date, says so. */
+/* The exit phase begins (only the first call counts), with the status that the program gave. Says so, and brings the objects up to
+ * date. */
 void ia2_exit_begin(enum ia2_exit_how how, int status);
 bool ia2_exiting(void);
 

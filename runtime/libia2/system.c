@@ -8,6 +8,23 @@ void *ia2_map_memory(size_t size) {
     return result < 0 && result > -4096 ? NULL : (void *)result;
 }
 
+bool ia2_lock_take(ia2_lock *lock) {
+    const uint64_t self = (uint64_t)ia2_getpid() << 32 | (uint32_t)ia2_gettid();
+    uint64_t holder = 0;
+    while (!atomic_compare_exchange_weak(lock, &holder, self)) {
+        if (holder == self) {
+            return false;
+        }
+        if (holder >> 32 == self >> 32) {
+            holder = 0; /* a thread of this process: wait until it is free */
+            ia2_syscall1(SYS_sched_yield, 0);
+        } /* else its holder stayed behind at fork(): take it from there */
+    }
+    return true;
+}
+
+void ia2_lock_give(ia2_lock *lock) { atomic_store(lock, 0); }
+
 uint64_t ia2_now(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now); /* vDSO: no system call, async-signal-safe, cannot fail for this clock */

@@ -6,6 +6,7 @@
 #ifndef IA2_SYSTEM_H
 #define IA2_SYSTEM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,14 @@ static inline long ia2_mprotect(uintptr_t start, size_t size, int protection) {
 
 /* A private anonymous mapping, readable and writable; NULL when the kernel has no memory for it. */
 void *ia2_map_memory(size_t size);
+
+/* A lock for the rare paths that change a table: who holds it, as pid << 32 | tid, 0 when nobody does. Not for signal handlers, but
+ * one that comes in anyway does no harm. */
+typedef _Atomic uint64_t ia2_lock;
+/* Waits for the lock. Returns false, without it, when this very thread holds it: a signal handler or ld.so has come back in. A lock
+ * that was held when the process forked is taken over: its holder does not exist here. */
+bool ia2_lock_take(ia2_lock *lock);
+void ia2_lock_give(ia2_lock *lock);
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t ia2_now(void);

@@ -6,6 +6,7 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -150,4 +151,27 @@ Test(system, now_is_the_monotonic_clock) {
     uint64_t between = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
     cr_expect_leq(before, between);
     cr_expect_leq(between, after);
+}
+
+/* ---- the lock of the rare paths ---- */
+
+Test(system, a_lock_is_not_taken_twice_by_one_thread) {
+    static ia2_lock lock;
+    cr_assert(ia2_lock_take(&lock));
+    cr_expect_not(ia2_lock_take(&lock), "a signal handler must not wait for the thread that it interrupts");
+    ia2_lock_give(&lock);
+    cr_expect(ia2_lock_take(&lock));
+}
+
+Test(system, a_forked_child_does_not_wait_for_a_holder_that_it_does_not_have) {
+    static ia2_lock lock;
+    int status = -1;
+    cr_assert(ia2_lock_take(&lock));
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(10);
+        _exit(ia2_lock_take(&lock) ? 7 : 8);
+    }
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 7, "status %x", (unsigned)status);
 }
