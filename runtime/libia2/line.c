@@ -181,6 +181,17 @@ void ia2_line_close(struct ia2_line *line) {
     line->first = false;
 }
 
+void ia2_line_list(struct ia2_line *line, const char *key) {
+    put_key(line, key);
+    put(line, '[');
+    line->first = true;
+}
+
+void ia2_line_end_list(struct ia2_line *line) {
+    put(line, ']');
+    line->first = false;
+}
+
 bool ia2_line_end(struct ia2_line *line) {
     put_text(line, "}\n");
     return !line->full;

@@ -26,6 +26,8 @@ void ia2_line_bool(struct ia2_line *line, const char *key, bool value);
 void ia2_line_null(struct ia2_line *line, const char *key);
 void ia2_line_open(struct ia2_line *line, const char *key); /* a nested object */
 void ia2_line_close(struct ia2_line *line);
+void ia2_line_list(struct ia2_line *line, const char *key); /* an array */
+void ia2_line_end_list(struct ia2_line *line);
 /* Adds the last brace and the newline. Returns false when the line is too long to be written whole. */
 bool ia2_line_end(struct ia2_line *line);
 

@@ -1,0 +1,50 @@
+#include "event_line.h"
+
+#include "objects.h"
+
+void ia2_put_place(struct ia2_line *line, const char *key, uintptr_t address) {
+    uint32_t slot = ia2_object_at(address);
+    ia2_line_open(line, key);
+    ia2_line_hex(line, "address", address);
+    if (slot) {
+        ia2_line_string(line, "object", ia2_object(slot)->path);
+        ia2_line_hex(line, "rva", address - ia2_object(slot)->base);
+    } else {
+        ia2_line_null(line, "object");
+        ia2_line_null(line, "rva");
+    }
+    ia2_line_close(line);
+}
+
+void ia2_put_stack(struct ia2_line *line, const char *key, const uintptr_t *frames, size_t count) {
+    ia2_line_list(line, key);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = ia2_object_at(frames[i]);
+        ia2_line_list(line, NULL);
+        ia2_line_number(line, NULL, slot);
+        ia2_line_hex(line, NULL, slot ? frames[i] - ia2_object(slot)->base : frames[i]);
+        ia2_line_end_list(line);
+    }
+    ia2_line_end_list(line);
+}
+
+const char *ia2_kind_name(const struct exit_record *record) {
+    static const char *const names[] = {"?",       "fini_array", "fini",          "cxa_atexit", "atexit",
+                                        "on_exit", "quick_exit", "thread_atexit", "pthread_key"};
+    return names[record->kind < sizeof names / sizeof *names ? record->kind : 0];
+}
+
+void ia2_put_identity(struct ia2_line *line, const struct exit_record *record) {
+    ia2_line_number(line, "record", ia2_record_place(record));
+    ia2_line_number(line, "generation", ia2_record_generation(record));
+}
+
+void ia2_put_owner(struct ia2_line *line, const struct exit_record *record) {
+    if (record->owner == IA2_NO_OWNER) {
+        ia2_line_null(line, "owner");
+        ia2_line_null(line, "owner_name");
+    } else {
+        ia2_line_number(line, "owner", record->owner);
+        ia2_line_string(line, "owner_name", ia2_compartment_name(record->owner));
+    }
+}
