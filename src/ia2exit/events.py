@@ -14,6 +14,9 @@ import msgspec
 
 from ia2exit.model import Address, Kind
 
+#: How a destructor went: the counters of the same names count them.
+Outcome = Literal["success", "fallback", "violation", "contained", "unenforced", "bypassed"]
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
     """What all events have."""
@@ -31,6 +34,28 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     rva: Address | None
 
 
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """One entry of a stack, ``[slot, "0x…"]`` in JSON."""
+
+    #: Slot of the ``object`` event that covers the address, or 0: no object does.
+    slot: int
+    #: RVA in that object; the absolute address where there is none.
+    address: Address
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """The destructor that was running when something went wrong; members as in ``enter``."""
+
+    seq: int
+    record: int
+    generation: int
+    kind: Kind
+    function: Place
+    registrar: Place | None
+    owner: int | None
+    owner_name: str | None
+
+
 class Start(Event, frozen=True, kw_only=True, tag="start"):
     """First line of a process (``forked``: of a child that was forked and is followed)."""
 
@@ -40,8 +65,13 @@ class Start(Event, frozen=True, kw_only=True, tag="start"):
     ppid: int
     forked: bool
     glibc: str
-    backend: Literal["none", "mprotect", "pku"]
+    #: ``legacy``: IA2_EXIT_FORCE_LEGACY, one drop of all protection at the begin of the exit phase, nothing recorded.
+    backend: Literal["none", "mprotect", "pku", "legacy"]
+    #: Why ``auto`` did not take ``pku`` ("the CPU has no protection keys"); None where it did, or was not asked.
+    backend_why: str | None = None
     mode: Literal["observe", "enforce", "contain"]
+    #: Whether IA2_EXIT_ALLOW_ALL opens everything.
+    allow_all: bool = False
     #: True where PKRU values in the events are computed, not read from a register.
     virtual: bool
     #: Path of the binary exit map, or None.
@@ -105,19 +135,23 @@ class Enter(Event, frozen=True, kw_only=True, tag="enter"):
     depth: int
     #: During ``exit``, an unload (``dlclose``), or a thread's end.
     moment: Literal["exit", "unload", "thread-end"]
+    #: Why nothing is closed while this one runs ("threads", "no memory"); None where the backend does its work.
+    unenforced: str | None = None
+    #: Values of the register under ``pku``, computed elsewhere.
     pkru_before: Address
     #: None where the compartment's number is beyond the keys that a CPU has.
     pkru_wanted: Address | None
 
 
 class Leave(Event, frozen=True, kw_only=True, tag="leave"):
-    """A destructor returned."""
+    """A destructor returned, or (``contained``) was abandoned."""
 
     seq: int
     record: int
     generation: int
     #: Nanoseconds from just before the call to just after it, less the time the runtime spent writing events.
     ns: int
+    outcome: Outcome = "success"
     pkru_after: Address
 
 
@@ -150,19 +184,73 @@ class Fallback(Event, frozen=True, kw_only=True, tag="fallback"):
     remedy: str
 
 
+class Violation(Event, frozen=True, kw_only=True, tag="violation"):
+    """Code of one compartment touched memory of another (backends ``mprotect`` and ``pku``)."""
+
+    #: None: code that ran between destructors.
+    destructor: Running | None
+    #: Whether it was a signal handler of the program's that did it.
+    handler: bool
+    #: By an instruction, or by the kernel in a system call made for the destructor.
+    via: Literal["instruction", "syscall"]
+    #: The instruction that touched the memory, or the one behind the system call.
+    instruction: Place
+    #: Number of the system call (x86-64 table), or None.
+    syscall: int | None
+    #: What was touched, or None where the kernel does not tell.
+    address: Place | None
+    #: Compartment that the memory belongs to, and its name.
+    victim: int | None
+    victim_name: str | None
+    access: Literal["read", "write", "unknown"]
+    #: ``observe`` opens the page for the rest of the destructor, ``enforce`` ends the process, ``contain`` abandons
+    #: the destructor.
+    action: Literal["opened", "ended", "abandoned"]
+    #: Innermost first: the instruction itself, then return addresses.
+    stack: list[Frame]
+
+
 class Fault(Event, frozen=True, kw_only=True, tag="fault"):
-    """Something that must not happen did: a bad map, a bad record number, a changed ``.fini_array``."""
+    """Something that must not happen did: a bad map, a changed ``.fini_array``, a deadly signal, a hang (``timeout``).
+
+    The members from ``signal`` on are None or empty where only ``what`` and ``detail`` say something.
+    """
 
     what: str
     detail: str
+    #: Number of the signal, with its ``si_code`` and ``si_addr`` (sigaction(2)).
+    signal: int | None = None
+    code: int | None = None
+    address: Address | None = None
+    instruction: Place | None = None
+    destructor: Running | None = None
+    #: Innermost first: the instruction itself, then return addresses.
+    stack: list[Frame] = []
 
 
-class Violation(Event, frozen=True, kw_only=True, tag="violation"):
-    """A destructor touched memory of another compartment (backends ``mprotect`` and ``pku``)."""
+class Stack(Event, frozen=True, kw_only=True, tag="stack"):
+    """Where another thread was when a hang was looked at; follows a ``fault`` with ``what`` = ``timeout``."""
 
-    seq: int
-    address: Address
-    access: Literal["read", "write"]
+    #: Number of that thread.
+    of: int
+    destructor: Running | None
+    instruction: Place
+    #: Innermost first: the instruction itself, then return addresses.
+    stack: list[Frame]
+
+
+class CompartmentCounts(Event, frozen=True, kw_only=True, tag="compartment"):
+    """The counters of one compartment that ran destructors; such lines come just before ``counters``."""
+
+    id: int
+    name: str
+    ran: int
+    success: int
+    fallback: int
+    violation: int
+    contained: int
+    unenforced: int
+    bypassed: int
 
 
 class Counters(Event, frozen=True, kw_only=True, tag="counters"):
@@ -179,7 +267,14 @@ class Counters(Event, frozen=True, kw_only=True, tag="counters"):
     unknown: int
     foreign: int
     vague: int
+    #: Touches of closed memory by threads and handlers that run no destructor, let through (``pku``).
     bystander: int
+    #: Changes of the open compartment, WRPKRU executed, ``mprotect`` calls made.
+    switches: int = 0
+    wrpkru: int = 0
+    mprotect: int = 0
+    #: Records that ran in another order than glibc's lists promise.
+    out_of_order: int = 0
     #: Records that were still live when the process ended.
     left: int
     #: Event lines that could not be written.
@@ -187,10 +282,26 @@ class Counters(Event, frozen=True, kw_only=True, tag="counters"):
 
 
 class End(Event, frozen=True, kw_only=True, tag="end"):
-    """Last line of a process that ended in an orderly way."""
+    """Last line of a process that ended in an orderly way, or (``signal``) by a violation or a fault."""
 
-    how: Literal["exit", "quick_exit", "_exit"]
+    how: Literal["exit", "quick_exit", "_exit", "signal"]
+    #: None for ``signal``.
     status: int | None
 
 
-AnyEvent = Start | Object | Register | Enter | Leave | Exit | Exec | Fallback | Fault | Violation | Counters | End
+AnyEvent = (
+    Start
+    | Object
+    | Register
+    | Enter
+    | Leave
+    | Exit
+    | Exec
+    | Fallback
+    | Fault
+    | Violation
+    | Stack
+    | CompartmentCounts
+    | Counters
+    | End
+)
