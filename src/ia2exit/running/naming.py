@@ -11,14 +11,20 @@ from ia2exit.running.symbols import names
 
 
 def named(process: Process) -> Process:
-    """The same process with the symbol and name of every destructor that its objects tell."""
+    """The same process with the symbol and name of every destructor that its objects tell, and of what went wrong."""
     build_ids = {event.path: event.build_id for event in process.objects}
     wanted: dict[str, set[int]] = {}
     for row in process.destructors:
         if row.object is not None and row.rva is not None:
             wanted.setdefault(row.object, set()).add(row.rva)
     symbols = {path: names(path, rvas, build_ids.get(path)) for path, rvas in wanted.items()}
-    return msgspec.structs.replace(process, destructors=[_with_name(row, symbols) for row in process.destructors])
+    rows = [_with_name(row, symbols) for row in process.destructors]
+    process = msgspec.structs.replace(process, destructors=rows)
+    if not process.violations and not process.faults:
+        return process
+    from ia2exit.running.locations import located  # numpy comes with it
+
+    return located(process, build_ids)
 
 
 def _with_name(row: Ran, symbols: Mapping[str, Mapping[int, str]]) -> Ran:

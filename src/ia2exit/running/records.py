@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ia2exit.events import Counters, End, Exec, Exit, Fault, Object, Start, Violation
+from ia2exit.events import CompartmentCounts, Counters, End, Exec, Exit, Object, Outcome, Start
 from ia2exit.model import Address, Kind, Record
 
 
@@ -41,10 +41,100 @@ class Ran(Record, frozen=True, kw_only=True):
     ns: int | None
     #: The same without the destructors that ran inside it.
     self_ns: int | None
+    #: How it went; None when it never returned.
+    outcome: Outcome | None = None
+    #: Why nothing was closed while it ran, or None.
+    unenforced: str | None = None
     #: Why the fallback's rights were used, or None.
     fallback: str | None = None
     foreign: bool = False
     vague: bool = False
+
+
+class Location(Record, frozen=True, kw_only=True):
+    """An address of a process and what lies there: code, or a variable."""
+
+    #: Absolute.
+    address: Address
+    #: Path of the object that covers it and the RVA in it; None where none does.
+    object: str | None
+    rva: Address | None
+    #: Path of the object that lay there until it was unloaded; None where there was none, or one still does.
+    unloaded: str | None = None
+    #: Linker symbol of the function or variable around it, the same demangled, and the bytes from its start; None
+    #: where neither the object's symbols nor its debug file tell.
+    symbol: str | None = None
+    name: str | None = None
+    offset: int | None = None
+    #: Section of the object (``.bss``), where it has section headers.
+    section: str | None = None
+
+
+class Doer(Record, frozen=True, kw_only=True):
+    """The destructor that was running when something went wrong."""
+
+    #: Its number among the destructors of the process, as :attr:`Ran.order`.
+    order: int
+    kind: Kind
+    function: Location
+    #: Where it was registered: the return address of the call; None for what a dynamic section lists.
+    registrar: Location | None
+    #: Compartment whose rights it had, and its name.
+    owner: int | None
+    owner_name: str | None
+
+
+class Violation(Record, frozen=True, kw_only=True):
+    """Code of one compartment touched memory of another."""
+
+    thread: int
+    #: The destructor on whose account it is; None for code that ran between destructors.
+    destructor: Doer | None
+    #: Whether a signal handler of the program's did it.
+    handler: bool
+    via: Literal["instruction", "syscall"]
+    instruction: Location
+    #: Number of the system call and its name (x86-64 table); None where it was an instruction, or has no name.
+    syscall: int | None
+    syscall_name: str | None
+    #: What was touched; None where the kernel does not tell.
+    address: Location | None
+    #: Compartment that the memory belongs to, and its name.
+    victim: int | None
+    victim_name: str | None
+    access: Literal["read", "write", "unknown"]
+    #: What came of it: the page was opened, the process ended, or the destructor abandoned.
+    action: Literal["opened", "ended", "abandoned"]
+    #: Innermost first: the instruction itself, then return addresses.
+    stack: list[Location]
+
+
+class ThreadStack(Record, frozen=True, kw_only=True):
+    """Where a thread was when a hang was looked at."""
+
+    thread: int
+    destructor: Doer | None
+    instruction: Location
+    stack: list[Location]
+
+
+class Fault(Record, frozen=True, kw_only=True):
+    """Something that must not happen: a deadly signal, a hang (``what`` is ``timeout``), or what ``detail`` says."""
+
+    thread: int
+    what: str
+    detail: str
+    #: Number of the signal, its ``si_code`` and ``si_addr``; None where none is behind it.
+    signal: int | None
+    code: int | None
+    address: Location | None
+    #: Where the thread was, and the destructor that it was running.
+    instruction: Location | None
+    destructor: Doer | None
+    #: Innermost first: the instruction itself, then return addresses.
+    stack: list[Location]
+    #: The other threads, for a hang.
+    threads: list[ThreadStack]
 
 
 class Process(Record, frozen=True, kw_only=True):
@@ -70,6 +160,8 @@ class Process(Record, frozen=True, kw_only=True):
     replaced_by: str | None
     faults: list[Fault]
     violations: list[Violation]
+    #: What the runtime counted for each compartment that ran a destructor.
+    compartments: list[CompartmentCounts]
     #: The runtime's own counters and its last line; None where the process did not get that far.
     counters: Counters | None
     end: End | None
@@ -99,6 +191,8 @@ class RunResult(Record, frozen=True, kw_only=True):
     core: bool
     #: Start to end of the program.
     ns: int
+    #: Whether it ran for longer than it was given, and was ended for that.
+    timed_out: bool = False
     #: In the order in which they started; the first is the program itself.
     processes: list[Process]
     #: What the reader should know: one sentence each.
@@ -113,3 +207,13 @@ class RunResult(Record, frozen=True, kw_only=True):
     def destructors(self) -> list[Ran]:
         """The destructors of all processes, process by process."""
         return [row for process in self.processes for row in process.destructors]
+
+    @property
+    def violations(self) -> list[Violation]:
+        """The violations of all processes, process by process."""
+        return [violation for process in self.processes for violation in process.violations]
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults of all processes, process by process."""
+        return [fault for process in self.processes for fault in process.faults]

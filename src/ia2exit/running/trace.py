@@ -9,6 +9,7 @@ import msgspec
 
 from ia2exit import events
 from ia2exit.model import Kind, decoder
+from ia2exit.running.incidents import Incidents
 from ia2exit.running.records import Process, Ran
 
 _decoder: msgspec.json.Decoder[events.AnyEvent] = decoder(events.AnyEvent)  # type: ignore[arg-type]
@@ -78,8 +79,8 @@ class _Image:
         self.objects: list[events.Object] = []
         self.rows: list[Ran] = []
         self.execs: list[events.Exec] = []
-        self.faults: list[events.Fault] = []
-        self.violations: list[events.Violation] = []
+        self.incidents = Incidents()
+        self.compartments: list[events.CompartmentCounts] = []
         self.exit: events.Exit | None = None
         self.counters: events.Counters | None = None
         self.end: events.End | None = None
@@ -101,14 +102,15 @@ class _Image:
                 self.registered[event.record, event.generation] = event.kind
             case events.Object():
                 self.objects.append(event)
+                self.incidents.take_object(event)
             case events.Fallback():
                 self.fallbacks[event.seq] = event.why
             case events.Exec():
                 self.execs.append(event)
-            case events.Fault():
-                self.faults.append(event)
-            case events.Violation():
-                self.violations.append(event)
+            case events.Violation() | events.Fault() | events.Stack():
+                self.incidents.take(event)
+            case events.CompartmentCounts():
+                self.compartments.append(event)
             case events.Start():
                 self.start = event
             case events.Exit():
@@ -129,13 +131,13 @@ class _Image:
         while stack:
             running = stack.pop()
             if running.enter.seq == event.seq:
-                self._finish(running.enter, event.ns, event.ns - running.inner[0])
+                self._finish(running.enter, event, event.ns - running.inner[0])
                 if stack:
                     stack[-1].inner[0] += event.ns
                 return
             self._finish(running.enter, None, None)
 
-    def _finish(self, enter: events.Enter, ns: int | None, self_ns: int | None) -> None:
+    def _finish(self, enter: events.Enter, leave: events.Leave | None, self_ns: int | None) -> None:
         self.ran.add((enter.record, enter.generation))
         self.rows.append(
             Ran(
@@ -153,8 +155,10 @@ class _Image:
                 main_thread=enter.tid == enter.pid,
                 moment=enter.moment,
                 depth=enter.depth,
-                ns=ns,
+                ns=None if leave is None else leave.ns,
                 self_ns=self_ns if self_ns is None else max(self_ns, 0),
+                outcome=None if leave is None else leave.outcome,
+                unenforced=enter.unenforced,
                 fallback=self.fallbacks.get(enter.seq),
                 foreign=enter.foreign,
                 vague=enter.vague,
@@ -180,8 +184,9 @@ class _Image:
             exit=self.exit,
             execs=self.execs,
             replaced_by=self._replaced_by(),
-            faults=self.faults,
-            violations=self.violations,
+            faults=self.incidents.faults,
+            violations=self.incidents.violations,
+            compartments=self.compartments,
             counters=self.counters,
             end=self.end,
         )
