@@ -23,6 +23,8 @@ void ia2_put_place(struct ia2_line *line, const char *key, uintptr_t address);
 void ia2_put_identity(struct ia2_line *line, const struct exit_record *record);
 /* "owner", "owner_name" */
 void ia2_put_owner(struct ia2_line *line, const struct exit_record *record);
+/* The innermost destructor of this thread, or null. */
+void ia2_put_running(struct ia2_line *line, const char *key);
 /* An array of [slot, "0xrva"], one for each code address: slot 0 and the absolute address where no object is. */
 void ia2_put_stack(struct ia2_line *line, const char *key, const uintptr_t *frames, size_t count);
 

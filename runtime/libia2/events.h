@@ -5,8 +5,10 @@
 #ifndef IA2_EVENTS_H
 #define IA2_EVENTS_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <ucontext.h>
 
 #include "objects.h"
 #include "records.h"
@@ -25,6 +27,10 @@ void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32
 void ia2_event_leave(const struct exit_record *record, uint64_t sequence, uint64_t ns, uint32_t after);
 void ia2_event_fallback(const struct exit_record *record, uint64_t sequence);
 void ia2_event_fault(const char *what, const char *detail);
+/* A deadly signal: with the running destructor and the stack. what NULL: the signal's name in words. */
+void ia2_event_fault_signal(const char *what, int signal, const siginfo_t *info, const ucontext_t *context);
+/* Where this thread is, for a hang. */
+void ia2_event_stack(const ucontext_t *context);
 void ia2_event_exit(const char *how, int status);
 void ia2_event_exec(const char *path, const char *how, bool child);
 /* The last two lines, `counters` and `end`; once in a process. */

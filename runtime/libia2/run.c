@@ -48,6 +48,11 @@ static bool wanted_pkru(const struct exit_record *record, uint32_t *pkru) {
     return known;
 }
 
+bool ia2_running(struct ia2_running *now) {
+    *now = ia2_thread.running;
+    return now->record != NULL;
+}
+
 static void call(uintptr_t function, uintptr_t first, uintptr_t second) {
     /* Every kind fits this type: arguments that a function does not take stay unread in their registers. */
     ((void (*)(uintptr_t, uintptr_t))function)(first, second);
@@ -66,11 +71,14 @@ static void call_traced(const struct exit_record *record, uintptr_t first, uintp
     ia2_event_enter(record, number, before, known, wanted);
     ia2_thread.pkru = wanted;
     ia2_thread.depth++;
+    struct ia2_running outer = ia2_thread.running;
+    ia2_thread.running = (struct ia2_running){record, number};
     uint64_t overhead = ia2_thread.overhead;
     uint64_t start = ia2_now();
     call(record->function, first, second);
     uint64_t spent = ia2_now() - start;
     overhead = ia2_thread.overhead - overhead;
+    ia2_thread.running = outer;
     ia2_thread.depth--;
     ia2_thread.pkru = before;
     ia2_event_leave(record, number, spent > overhead ? spent - overhead : 0, before);

@@ -12,13 +12,20 @@
 #define IA2_PKRU_SHARED 0xfffffffcu /* everything closed but key 0 */
 #define IA2_LAST_KEY 15u
 
+/* A destructor that is running, and which number it has in the order of all. */
+struct ia2_running {
+    const struct exit_record *record;
+    uint64_t sequence;
+};
+
 /* State of one thread. Plain thread-local: a signal handler sees the state of the thread that it interrupts. */
 struct ia2_thread {
-    uint32_t pkru;                    /* the virtual PKRU while a destructor runs */
-    uint16_t depth;                   /* destructors of this thread that are running */
-    uint16_t unloading;               /* calls of dlclose that are under way */
-    uint16_t finalising;              /* calls of ia2_run_fini that are under way */
-    uint64_t overhead;                /* nanoseconds spent writing events since the thread started */
+    uint32_t pkru;              /* the virtual PKRU while a destructor runs */
+    uint16_t depth;             /* destructors of this thread that are running */
+    uint16_t unloading;         /* calls of dlclose that are under way */
+    uint16_t finalising;        /* calls of ia2_run_fini that are under way */
+    uint64_t overhead;          /* nanoseconds spent writing events since the thread started */
+    struct ia2_running running; /* the innermost destructor; its record is NULL when there is none, or nobody traces */
     const struct exit_record *record; /* for which `first` and `second` are meant */
     uintptr_t first, second;          /* arguments of the next call */
 };
@@ -50,6 +57,9 @@ bool ia2_exiting(void);
 
 /* Runs `record` with these arguments, through ia2_run_destructor(). Any thread; not in a signal handler. */
 void ia2_run_with(const struct exit_record *record, uintptr_t first, uintptr_t second);
+
+/* The innermost destructor of the calling thread; false when it runs none. Signal handlers. */
+bool ia2_running(struct ia2_running *now);
 
 /* PKRU that opens compartment 0 and `id`. Returns false when the number is beyond the keys that a CPU has. */
 bool ia2_pkru_of(uint16_t id, uint32_t *pkru);
