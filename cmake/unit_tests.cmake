@@ -23,12 +23,17 @@ function(ia2_unit_test name)
   set_tests_properties(unit_${name} PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
 endfunction()
 
+# The exit map in memory, and what its tests share.
+set(IA2_MAP_SOURCES map.c map_check.c map_image.c map_seal.c map_tables.c secret.c siphash.c system.c
+  ../../tests/unit/map_builder.c)
+
 # ---- the tests, one a line: ia2_unit_test(crc32 crc32.c) ------------------------------------------------------------
 ia2_unit_test(config config.c system.c)
 ia2_unit_test(line line.c system.c)
 ia2_unit_test(system system.c)
-ia2_unit_test(map map.c system.c ../../tests/unit/map_builder.c)
-ia2_unit_test(map_lookup map.c system.c ../../tests/unit/map_builder.c)
+ia2_unit_test(map ${IA2_MAP_SOURCES})
+ia2_unit_test(map_lookup ${IA2_MAP_SOURCES})
+ia2_unit_test(map_structure ${IA2_MAP_SOURCES})
 ia2_unit_test(records records.c system.c)
 ia2_unit_test(sink sink.c system.c)
 ia2_unit_test(stubs stubs.S)

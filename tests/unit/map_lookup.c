@@ -19,8 +19,7 @@ static const struct ia2_map_object *find(uint32_t object) {
     uint8_t build_id[IA2_MAP_BUILD_ID];
     char name[] = {(char)('a' + object), '.', 's', 'o', '\0'};
     map_build_id(build_id, object);
-    uint32_t size = object < WITHOUT_BUILD_ID ? 0 : object % 2 ? 20 : 8;
-    return ia2_map_find(build_id, size, name);
+    return ia2_map_find(build_id, map_build_id_size(object), name);
 }
 
 static const struct ia2_map_object *find_bytes(uint8_t byte, size_t filled, uint32_t size) {
@@ -70,7 +69,7 @@ Test(map_lookup, an_object_without_build_id_goes_by_its_name) {
 Test(map_lookup, every_destructor_is_found_with_its_metadata) {
     for (uint32_t i = 0; i < OBJECTS; i++) {
         for (uint32_t j = 0; j < DESTRUCTORS_EACH; j++) {
-            uint32_t kind = 1 + (i + j) % IA2_EXIT_PTHREAD_KEY;
+            uint32_t kind = map_kind(i, j);
             const struct ia2_destructor *found = ia2_map_destructor(find(i), map_rva(i, j), kind);
             cr_assert_not_null(found, "object %u, destructor %u", i, j);
             cr_expect_eq(found, ia2_map_destructor(find(i), map_rva(i, j), 0), "of any kind");
@@ -143,16 +142,10 @@ Test(map_lookup, unlisted_is_what_the_header_says) {
 }
 
 Test(map_lookup, a_map_without_destructors_or_objects_is_fine) {
-    map_build(&file);
-    for (uint32_t i = 0; i < OBJECTS; i++) {
-        map_object(&file, i)->first_destructor = map_object(&file, i)->destructor_count = 0;
-    }
-    file.header.destructor_count = 0;
-    map_seal(&file);
+    map_build_small(&file, OBJECTS, 0);
     cr_assert_null(map_load(file.bytes, file.size));
     cr_expect_null(ia2_map_destructor(find(3), map_rva(3, 0), 0));
-    file.header.object_count = 0;
-    map_seal(&file);
+    map_build_small(&file, 0, 0);
     cr_assert_null(map_load(file.bytes, file.size));
     cr_expect_null(find(3));
     cr_expect_null(ia2_map_find((const uint8_t[IA2_MAP_BUILD_ID]){0}, 0, ""));
@@ -164,4 +157,7 @@ Test(map_missing, there_is_no_answer) {
     cr_expect_null(ia2_map_compartment_name(0));
     cr_expect_eq(ia2_map_unlisted(), IA2_MAP_EACH);
     cr_expect_eq(ia2_map_last_compartment(), 0);
+    cr_expect_null(ia2_map_destructor(NULL, 0x1000, 0));
+    cr_expect_null(ia2_map_verify(), "nothing is not changed");
+    cr_expect_str_eq(ia2_map_protection(), "no map");
 }
