@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from running_programs import PYTHON, Word, build, run, script, start
+from running_programs import PYTHON, Word, build, ours, run, script, start
 
 import ia2exit
 from ia2exit.errors import Ia2exitError
+from ia2exit.running import request
 
 
 def refused(done: subprocess.CompletedProcess[bytes]) -> str:
@@ -109,13 +110,62 @@ def test_a_map_of_another_version(form: str, place: int | None, tmp_path: Path) 
     [
         (["-p", "a", "--map", "b"], "both a policy and a map"),
         (["--map", "no-such-map"], "no-such-map"),
-        (["--backend", "pku"], "not there yet"),
-        (["--mode", "enforce"], "needs a backend"),
+        (["--mode", "enforce", "--backend", "none"], 'mode "enforce" with backend "none", which closes nothing'),
+        (["--mode", "contain", "--backend", "none"], 'mode "contain" with backend "none", which closes nothing'),
+        (["--map", "no-such-map", "--backend", "none"], "a policy or map is enforced, and backend"),
+        (["--timeout", "0"], "a timeout of 0.0 seconds"),
+        (["--timeout", "nan"], "a timeout of nan seconds"),
         (["--trace", "/no/such/folder/trace"], "/no/such/folder"),
     ],
 )
 def test_options_that_cannot_be_had(options: list[Word], said: str) -> None:
     assert said in refused(run(["echo", "started"], *options))
+
+
+@pytest.mark.parametrize(
+    ("options", "variable"),
+    [
+        (["--mode", "enforce"], "IA2_EXIT_BACKEND=none"),
+        (["--backend", "none"], "IA2_EXIT_MODE=contain"),
+        (["--backend", "none"], "IA2_EXIT_MAP=map"),
+    ],
+)
+def test_a_variable_counts_where_no_option_says_otherwise(options: list[Word], variable: str) -> None:
+    assert 'backend "none"' in refused(start(["env", variable, *ours(["echo", "started"], *options)]))
+
+
+CPUS = {
+    "processor\t: 0\nflags\t\t: fpu sse2 avx512f\n": "has no flag pku",
+    "processor\t: 0\nflags\t\t: fpu pku sse2\n": "the flag pku without ospke",
+    "": "has no flag pku",
+}
+
+
+@pytest.mark.parametrize("text", CPUS)
+def test_backend_pku_needs_protection_keys(text: str, tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(text)
+    with pytest.raises(Ia2exitError, match=CPUS[text]) as raised:
+        request.check_keys(str(cpuinfo))
+    assert "use --backend mprotect" in str(raised.value)
+    with pytest.raises(Ia2exitError, match="No such file"):
+        request.check_keys(str(tmp_path / "none"))
+    cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu pku ospke\n")
+    request.check_keys(str(cpuinfo))
+
+
+def test_the_command_line_asks_this_very_cpu() -> None:
+    if {"pku", "ospke"} <= set(Path("/proc/cpuinfo").read_text().split()):
+        assert run(["echo", "started"], "--backend", "pku").stdout == b"started\n"
+    else:
+        assert "use --backend mprotect" in refused(run(["echo", "started"], "--backend", "pku"))
+
+
+@pytest.mark.parametrize("seconds", ["soon", "", "5s"])
+def test_a_timeout_is_a_number(seconds: str) -> None:
+    done = run(["echo", "started"], "--timeout", seconds)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"is no number of seconds" in done.stderr
 
 
 def test_an_unknown_backend_is_told_with_those_that_exist() -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Destructors of one process that are shown unless ``--rows`` says otherwise.
 DEFAULT_ROWS = 1000
+#: Exit status for a program that was ended because its time had run out, as timeout(1) has it.
+TIMED_OUT = 124
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +22,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-p", "--policy", metavar="FILE", help="policy that says which object is in which compartment (TOML)")
     add("--map", metavar="FILE", help="binary exit map to use instead of a policy")
-    add("--mode", choices=("observe", "enforce", "contain"), help="what a violation leads to (observe)")
+    add(
+        "--mode",
+        choices=("observe", "enforce", "contain"),
+        help="what a violation leads to (with -p or --map enforce, else observe)",
+    )
     add("--backend", choices=("auto", "none", "mprotect", "pku"), help="how memory is closed (auto)")
+    add(
+        "--park-threads",
+        action="store_true",
+        help="stop all other threads for the exit phase, so that it can be closed",
+    )
+    add(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="end the program after so long, and explain what its exit hangs in (exit status 124)",
+    )
     add("--trace", metavar="FILE", help="keep the events here, one JSON object a line")
     add("--follow", action="store_true", help="cover children, and what the program turns into by exec, too")
     add("--report", metavar="FILE", help="write the report here instead of standard error")
@@ -37,8 +54,19 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    """A number of seconds; which ones make sense is for the run to say."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds: expected 5 or 0.5") from None
+
+
 def run(args: argparse.Namespace) -> int:
-    """Run the verb. Returns the program's own exit status; a signal that ended the program ends us, too."""
+    """Run the verb. Returns the program's own exit status; a signal that ended the program ends us, too.
+
+    A program that was ended by ``--timeout`` gives 124, whatever it ended with.
+    """
     from ia2exit import running
     from ia2exit.running.environment import as_started
 
@@ -53,10 +81,14 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         trace=args.trace,
         follow=args.follow,
+        park_threads=args.park_threads,
+        timeout=args.timeout,
         env=as_started(),
     )
     if not args.quiet and (args.report is not None or sys.stderr is not None):  # None: started with it closed
         _report(result, args.report, args.rows or None)
+    if result.timed_out:
+        return TIMED_OUT
     if result.signal is None:
         return result.status or 0
     from ia2exit.running.launch import end_by
@@ -69,12 +101,14 @@ def _report(result: RunResult, path: str | None, rows: int | None) -> None:
     from ia2exit.running.keeping import keep_report
     from ia2exit.running.table import render
 
+    counters = os.environ.get("IA2_DIAG_EXIT", "0") not in ("", "0")
     if path is None:
         terminal = sys.stderr.isatty()
         width = os.get_terminal_size(sys.stderr.fileno()).columns if terminal else None
-        _write(sys.stderr, render(result, width=width or None, colour=terminal and _may_colour(), rows=rows))
+        colour = terminal and _may_colour()
+        _write(sys.stderr, render(result, width=width or None, colour=colour, rows=rows, counters=counters))
         return
-    keep_report(render(result, rows=rows), path)
+    keep_report(render(result, rows=rows, counters=counters), path)
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ia2exit.errors import Ia2exitError
 from ia2exit.running import environment as environments
-from ia2exit.running import keeping
+from ia2exit.running import keeping, request
 from ia2exit.running.launch import Ended, start_and_wait
 from ia2exit.running.program import Program, resolve
+from ia2exit.running.request import Backend, Mode
 
 if TYPE_CHECKING:
     from ia2exit.model import ExitMap
+    from ia2exit.running.hang import Patience
+    from ia2exit.running.records import Doer as Doer
+    from ia2exit.running.records import Fault as Fault
+    from ia2exit.running.records import Location as Location
     from ia2exit.running.records import Process as Process
     from ia2exit.running.records import Ran as Ran
     from ia2exit.running.records import RunResult as RunResult
+    from ia2exit.running.records import ThreadStack as ThreadStack
+    from ia2exit.running.records import Violation as Violation
 
-__all__ = ["Process", "Ran", "RunResult", "run"]
-
-Mode = Literal["observe", "enforce", "contain"]
-Backend = Literal["auto", "none", "mprotect", "pku"]
+__all__ = ["Doer", "Fault", "Location", "Process", "Ran", "RunResult", "ThreadStack", "Violation", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -44,6 +47,8 @@ def run(
     backend: Backend | None = None,
     trace: str | os.PathLike[str] | None = None,
     follow: bool = False,
+    park_threads: bool = False,
+    timeout: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> RunResult:
     """Run a program under the runtime and tell what ran at its exit.
@@ -55,10 +60,15 @@ def run(
         command: the program and its arguments; looked up in PATH as the shell does.
         policy: a policy file: a map for the program and the objects it needs is made from it.
         map: an exit map, or a file with one, JSON or binary; not together with ``policy``.
-        mode: what a violation leads to; ``observe`` unless the environment says otherwise.
+        mode: what a violation leads to; unless the environment says otherwise, ``enforce`` with a policy or map and
+            ``observe`` without.
         backend: how memory is closed; ``auto`` unless the environment says otherwise.
         trace: keep the events in this file (schemas/events.schema.json).
         follow: cover children and what the program turns into by ``exec``, too.
+        park_threads: stop all other threads for the exit phase, so that backend ``mprotect`` can close memory beside
+            them: only for programs none of whose destructors waits for another thread.
+        timeout: seconds that the program may run. After that its exit, if it has begun, is asked where it hangs (a
+            fault ``timeout`` with the stacks of all threads), and it is ended: SIGTERM, then SIGKILL.
         env: the program's environment, ours if None; IA2_* variables in it count as
             :mod:`ia2exit.running.environment` says.
 
@@ -66,12 +76,12 @@ def run(
         How the program ended, and the destructors of each process.
 
     Raises:
-        Ia2exitError: the program cannot be started or not be covered, the policy or map cannot be used, or the
-            trace cannot be written.
+        Ia2exitError: the program cannot be started or not be covered, the policy or map cannot be used, the mode
+            and backend do not go together or not with this CPU, or the trace cannot be written.
     """
     words = [os.fspath(word) for word in command]
     variables = dict(os.environ if env is None else env)
-    _check_request(policy, map, mode, backend)
+    request.check(policy=policy, map=map, mode=mode, backend=backend, timeout=timeout, variables=variables)
     program = resolve(words, variables)
     follow = follow or variables.get("IA2_EXIT_FOLLOW") == "1"
     target = None if trace is None else os.fspath(trace)
@@ -92,35 +102,32 @@ def run(
             map=binary if mapped else None,
             mode=mode,
             backend=backend,
+            park_threads=park_threads,
         )
-        ended = start_and_wait(program, started)
+        patience = None if timeout is None else _patience(timeout, events)
+        ended = start_and_wait(program, started, patience)
         if target is not None:
             keeping.keep(events, target)
         elif variables.get("IA2_TRACE_EXIT", "0") not in ("", "0"):
             keeping.append(events, variables["IA2_TRACE_EXIT"])
-        return _result(words, program, ended, _Wanted(events, target, follow, said))
+        return _result(words, program, ended, _Wanted(events, target, follow, said, patience))
+
+
+def _patience(seconds: float, events: str) -> Patience:
+    from ia2exit.running.hang import Patience
+    from ia2exit.running.launch import descends
+
+    return Patience(seconds, events, descends)
 
 
 class _Wanted(NamedTuple):
-    """Where the events are, where they were kept, whether children were followed, what to say first."""
+    """Where the events are, where they were kept, whether children were followed, what to say first, the time limit."""
 
     events: str
     kept: str | None
     follow: bool
     said: list[str]
-
-
-def _check_request(policy: object, map: object, mode: str | None, backend: str | None) -> None:
-    """Refuse what cannot be had: nothing is closed yet, so nothing can be enforced."""
-    if policy is not None and map is not None:
-        raise Ia2exitError("run: both a policy and a map: expected one of them; leave one out")
-    if backend in ("mprotect", "pku"):
-        raise Ia2exitError(f'run: backend "{backend}" is not there yet: expected none or auto; leave --backend out')
-    if mode in ("enforce", "contain"):
-        raise Ia2exitError(
-            f'run: mode "{mode}" needs a backend that closes memory, and there is only "none": expected observe; '
-            "leave --mode out"
-        )
+    patience: Patience | None
 
 
 def _write_map(
@@ -159,8 +166,9 @@ def _result(command: list[str], program: Program, ended: Ended, wanted: _Wanted)
         signal=ended.signal,
         core=ended.core,
         ns=ended.ns,
+        timed_out=wanted.patience is not None and wanted.patience.over,
         processes=[named(process) for process in found.processes],
-        notes=wanted.said + outcome.notes(found, ended, program.image, follow=wanted.follow),
+        notes=wanted.said + outcome.notes(found, ended, program.image, wanted.patience, follow=wanted.follow),
         malformed=found.malformed,
         truncated=found.truncated,
         trace=wanted.kept,

@@ -2,16 +2,18 @@
 
 An option of the command line, or an argument of :func:`ia2exit.run`, wins over a variable; a variable over the default:
 
-==================  ================================================================================================
-IA2_TRACE_EXIT      where a copy of the events goes when the program has ended (``1``, a path, ``fd:N``: appended, as
-                    the runtime itself would), unless ``--trace`` names a file; the run itself needs them elsewhere
-IA2_EXIT_FOLLOW     ``1`` is ``--follow``
-IA2_EXIT_MAP        the binary map, unless ``--policy`` or ``--map`` is given
-IA2_EXIT_MODE       the mode, unless ``--mode`` is given
-IA2_EXIT_BACKEND    the backend, unless ``--backend`` is given
-IA2_EXIT_SCRUB      set by us alone
-all others          passed to the runtime as they are
-==================  ================================================================================================
+=====================  =============================================================================================
+IA2_TRACE_EXIT         where a copy of the events goes when the program has ended (``1``, a path, ``fd:N``: appended, as
+                       the runtime itself would), unless ``--trace`` names a file; the run itself needs them elsewhere
+IA2_EXIT_FOLLOW        ``1`` is ``--follow``
+IA2_EXIT_MAP           the binary map, unless ``--policy`` or ``--map`` is given
+IA2_EXIT_MODE          the mode, unless ``--mode`` is given
+IA2_EXIT_BACKEND       the backend, unless ``--backend`` is given
+IA2_EXIT_PARK_THREADS  ``1`` is ``--park-threads``
+IA2_EXIT_SCRUB         set by us alone
+all others             passed to the runtime as they are: IA2_DIAG_EXIT (the report shows counters, too),
+                       IA2_EXIT_ALLOW_ALL and IA2_EXIT_FORCE_LEGACY (the report says so)
+=====================  =============================================================================================
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ def with_runtime(
     map: str | None = None,
     mode: str | None = None,
     backend: str | None = None,
+    park_threads: bool = False,
 ) -> dict[str, str]:
     """The environment of the program: ``environment``, the runtime as last preloaded object, and its variables.
 
@@ -45,6 +48,8 @@ def with_runtime(
     for name, value in (("IA2_EXIT_MAP", map), ("IA2_EXIT_MODE", mode), ("IA2_EXIT_BACKEND", backend)):
         if value is not None:
             result[name] = value
+    if park_threads:
+        result["IA2_EXIT_PARK_THREADS"] = "1"
     return result
 
 

@@ -11,10 +11,13 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Set
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ia2exit.errors import Ia2exitError
 from ia2exit.running.program import Program
+
+if TYPE_CHECKING:
+    from ia2exit.running.hang import Patience
 
 #: Signals that a terminal sends to its whole foreground process group: the program has them already.
 _FROM_TERMINAL = {
@@ -44,8 +47,8 @@ class Ended(NamedTuple):
     ns: int
 
 
-def start_and_wait(program: Program, environment: Mapping[str, str]) -> Ended:
-    """Start a program and wait for its end.
+def start_and_wait(program: Program, environment: Mapping[str, str], patience: Patience | None = None) -> Ended:
+    """Start a program and wait for its end, for as long as it takes or ``patience`` lasts.
 
     All signals stay blocked in the calling thread until then: one that ends us would lose the program and its report.
 
@@ -59,7 +62,9 @@ def start_and_wait(program: Program, environment: Mapping[str, str]) -> Ended:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         began = time.monotonic_ns()
         child = _spawn(program, environment, mask)
-        ended = _wait(child, mask)
+        if patience is not None:
+            patience.begin(child)
+        ended = _wait(child, mask, patience)
         took = time.monotonic_ns() - began
         while signal.sigtimedwait(_catchable(), 0):  # sent to the program's group, and it has ended: not for us
             pass
@@ -85,14 +90,17 @@ def _spawn(program: Program, environment: Mapping[str, str], mask: Set[int]) -> 
         ) from None
 
 
-def _wait(child: int, mask: Set[int]) -> tuple[int | None, int | None, bool]:
+def _wait(child: int, mask: Set[int], patience: Patience | None) -> tuple[int | None, int | None, bool]:
     """Pass signals on until the program has ended. Returns exit status, signal, and whether there is a core."""
     waited = _catchable()
     alone = len(os.listdir("/proc/self/task")) == 1
     watch = None if alone else os.pidfd_open(child)
     try:
         while True:
-            info = signal.sigwaitinfo(waited) if watch is None else _poll(watch, waited)
+            left = None if patience is None else patience.left
+            info = _next(waited, left) if watch is None else _poll(watch, waited, left)
+            if patience is not None:
+                patience.act()
             if info is None or info.si_signo == signal.SIGCHLD:
                 ended = _look_at(child, mask)
                 if ended:
@@ -104,14 +112,19 @@ def _wait(child: int, mask: Set[int]) -> tuple[int | None, int | None, bool]:
             os.close(watch)
 
 
-def _poll(watch: int, waited: Set[int]) -> signal.struct_siginfo | None:
+def _next(waited: Set[int], left: float | None) -> signal.struct_siginfo | None:
+    """The next signal, or None when that took longer than ``left`` seconds."""
+    return signal.sigwaitinfo(waited) if left is None else signal.sigtimedwait(waited, left)
+
+
+def _poll(watch: int, waited: Set[int], left: float | None) -> signal.struct_siginfo | None:
     """The next signal, or None when it is time to look at the program.
 
     With other threads in the process, the kernel may give SIGCHLD to one that does not block it, and it is gone.
     """
     import select
 
-    select.select([watch], [], [], _INTERVAL)
+    select.select([watch], [], [], _INTERVAL if left is None else min(left, _INTERVAL))
     return signal.sigtimedwait(waited, 0)
 
 
@@ -163,10 +176,10 @@ def _is_for(child: int, info: signal.struct_siginfo) -> bool:
         if info.si_signo == signal.SIGHUP:
             return os.getsid(0) == os.getpid()  # a hang-up goes to the session's leader alone
         return info.si_signo not in _FROM_TERMINAL and info.si_signo not in _OURS
-    return not _descends(info.si_pid, child)
+    return not descends(info.si_pid, child)
 
 
-def _descends(pid: int, ancestor: int) -> bool:
+def descends(pid: int, ancestor: int) -> bool:
     """Whether a process is ``ancestor`` or comes from it: what it sends to its group reached the program already.
 
     One that is gone before we look counts as a stranger: better a signal twice than not at all.

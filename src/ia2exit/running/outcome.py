@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import os
 import signal as signals
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ia2exit.model import EVENTS_VERSION
 from ia2exit.running.launch import Ended
 from ia2exit.running.records import Process
 from ia2exit.running.trace import Trace
 
+if TYPE_CHECKING:
+    from ia2exit.running.hang import Patience
+
 #: At most so many names in one sentence.
 _MAX_NAMES = 5
 
 
-def notes(trace: Trace, ended: Ended, program: str, *, follow: bool) -> list[str]:
+class _Run(NamedTuple):
+    """What is known of a run beside its trace."""
+
+    ended: Ended
+    patience: Patience | None
+    follow: bool
+
+
+def notes(trace: Trace, ended: Ended, program: str, patience: Patience | None = None, *, follow: bool) -> list[str]:
     """Sentences about a run that has ended."""
     found = []
+    run = _Run(ended, patience if patience is not None and patience.over else None, follow)
     if not trace.processes:
         found.append(
             f"the runtime left no event: {program} did not load it, or was ended before it could write; "
             "LD_DEBUG=libs shows what ld.so loads"
         )
+        found += [] if run.patience is None else [_overdue(program, run.patience, run.ended)]
     for process in trace.processes:
         label = f"{process.program} (pid {process.pid})" if len(trace.processes) > 1 else process.program
-        found += _about(process, process is trace.processes[0], ended, label, follow=follow)
+        found += _about(process, process is trace.processes[0], run, label)
     if trace.malformed:
         found.append(f"{trace.malformed} lines of the trace are no events and were left out ({trace.why})")
     if trace.truncated:
@@ -33,12 +48,13 @@ def notes(trace: Trace, ended: Ended, program: str, *, follow: bool) -> list[str
     return found
 
 
-def _about(process: Process, first: bool, ended: Ended, label: str, *, follow: bool) -> list[str]:
+def _about(process: Process, first: bool, run: _Run, label: str) -> list[str]:
     return [
-        *(f"{label}: {fault.what}: {fault.detail}" for fault in process.faults),
+        *(f"{label}: {fault.what}: {fault.detail}" for fault in process.faults if fault.is_message),
         *_version(process, label),
-        *_how_it_ended(process, first, ended, label, follow=follow),
+        *_how_it_ended(process, first, run, label),
         *_not_followed(process, label),
+        *_unenforced(process, label),
         *_gaps(process, label),
     ]
 
@@ -51,12 +67,16 @@ def _version(process: Process, label: str) -> Iterator[str]:
         )
 
 
-def _how_it_ended(process: Process, first: bool, ended: Ended, label: str, *, follow: bool) -> Iterator[str]:
+def _how_it_ended(process: Process, first: bool, run: _Run, label: str) -> Iterator[str]:
     left = _count(process.missed, "was", "were")
     if process.replaced_by is not None:
-        yield _replaced(process, label, follow=follow)
-    elif process.end is None:
-        yield _unfinished(process, first, ended, label)
+        yield _replaced(process, label, follow=run.follow)
+    if first and run.patience is not None:
+        yield _overdue(label, run.patience, run.ended)
+    elif process.replaced_by is not None:
+        pass
+    elif process.end is None or process.end.how == "signal":
+        yield _unfinished(process, first, run.ended, label)
     elif process.end.how == "_exit":
         yield f"{label} ended by _exit, which runs no destructor: {left} still registered"
     elif process.end.how == "quick_exit":
@@ -68,6 +88,15 @@ def _not_followed(process: Process, label: str) -> Iterator[str]:
     if children:
         were = "child was" if len(children) == 1 else "children were"
         yield f"{label}: {len(children)} {were} not followed ({_names(children)}); use --follow"
+
+
+def _unenforced(process: Process, label: str) -> Iterator[str]:
+    """Which destructors ran with nothing closed although the backend closes memory."""
+    reasons = Counter(row.unenforced for row in process.destructors if row.unenforced is not None)
+    for reason, number in reasons.items():
+        remedy = "; --park-threads stops the others for the exit phase" if reason == "threads" else ""
+        why = "other threads were alive" if reason == "threads" else reason
+        yield f"{label}: {_count(number, 'ran', 'ran')} with nothing closed: {why}{remedy}"
 
 
 def _gaps(process: Process, label: str) -> Iterator[str]:
@@ -101,6 +130,17 @@ def _unfinished(process: Process, first: bool, ended: Ended, label: str) -> str:
     if first:
         return f"{label} ended without passing any exit that the runtime sees: {left} still registered"
     return f"{label} had not ended in an orderly way when the program had: {left} still registered"
+
+
+def _overdue(label: str, patience: Patience, ended: Ended) -> str:
+    by = "ended by itself then" if ended.signal is None else f"was ended by {name_of(ended.signal)}"
+    return f"{label} was still running after {patience.seconds:g} s, {_where(patience)}, and {by}"
+
+
+def _where(patience: Patience) -> str:
+    if not patience.asked:
+        return "had not come to its exit"
+    return "in its exit" if patience.answered else "in its exit, where it did not tell what it was doing"
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -136,6 +136,11 @@ class Fault(Record, frozen=True, kw_only=True):
     #: The other threads, for a hang.
     threads: list[ThreadStack]
 
+    @property
+    def is_message(self) -> bool:
+        """Whether ``what`` and ``detail`` are all there is: nothing that a thread ran into."""
+        return self.signal is None and self.instruction is None
+
 
 class Process(Record, frozen=True, kw_only=True):
     """One program image and its exit."""

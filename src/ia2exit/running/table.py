@@ -1,4 +1,4 @@
-"""What ran at exit, as text: for each process a table and a summary line, then what to know beside them.
+"""What ran at exit, as text: for each process a table and a summary line, what went wrong, what else to know.
 
 Plain aligned text, with a little colour where asked for; it knows nothing of where the records come from.
 """
@@ -6,10 +6,12 @@ Plain aligned text, with a little colour where asked for; it knows nothing of wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from ia2exit.errors import printable
+from ia2exit.running.isolation import by_compartment, closing, warnings
 from ia2exit.running.records import Process, Ran, RunResult
+from ia2exit.running.words import BOLD, YELLOW, duration, function_of, paint, plural
 
 #: A destructor is called slow when its own time is at least this, and this share of its process's.
 SLOW_NS = 1_000_000
@@ -18,22 +20,34 @@ SLOW_SHARE = 0.1
 _MIN_FUNCTION, _MAX_FUNCTION = 24, 64
 #: Handlers that call ``exit`` nest as deep as they are many.
 _MAX_INDENT = 8
-_BOLD, _YELLOW, _PLAIN = "\033[1m", "\033[1;33m", "\033[0m"
 _RIGHT = {"#", "time", "own"}
 
 
-def render(result: RunResult, *, width: int | None = None, colour: bool = False, rows: int | None = None) -> str:
+def render(
+    result: RunResult,
+    *,
+    width: int | None = None,
+    colour: bool = False,
+    rows: int | None = None,
+    counters: bool = False,
+) -> str:
     """The report of a run, with a newline at its end.
 
     Args:
         result: the run.
         width: columns of the terminal: functions are cut to fit; None cuts nothing.
         colour: mark headings and slow destructors with ANSI escapes.
-        rows: show at most so many destructors of a process: the slow ones, and else the first.
+        rows: show at most so many destructors of a process: the marked ones, and else the first.
+        counters: show counts by compartment even where they say nothing but success.
     """
     lines: list[str] = []
     for process in result.processes:
         lines += _of(process, width, colour, rows)
+        if process.violations or process.faults:
+            from ia2exit.running.explain import explained
+
+            lines += explained(process, result, colour)
+        lines += by_compartment(process, always=counters)
     lines += [f"ia2exit: note: {printable(note)}" for note in result.notes]
     if result.trace is not None:
         lines.append(f"ia2exit: events are in {printable(result.trace)}")
@@ -42,13 +56,16 @@ def render(result: RunResult, *, width: int | None = None, colour: bool = False,
 
 def _of(process: Process, width: int | None, colour: bool, rows: int | None) -> Iterator[str]:
     name = printable(f"{process.program} (pid {process.pid})")
-    if not process.destructors:
-        yield f"ia2exit: no destructor ran in {name}{_left(process)}"
+    yield from (paint(f"ia2exit: {line}", YELLOW, colour) for line in warnings(process))
+    if process.start is not None and process.start.backend == "legacy":
         return
-    yield _paint(f"ia2exit: destructors of {name}", _BOLD, colour)
+    if not process.destructors:
+        yield f"ia2exit: no destructor ran in {name}{closing(process)}{_left(process)}"
+        return
+    yield paint(f"ia2exit: destructors of {name}{closing(process)}", BOLD, colour)
     total = sum(row.self_ns or 0 for row in process.destructors)
-    slow = {row.order for row in process.destructors if _is_slow(row, total)}
-    shown = _chosen(process.destructors, slow, rows)
+    marks = _marks(process, total)
+    shown = _chosen(process.destructors, marks, rows)
     cells = [_cells(row) for row in shown]
     columns = ["#", "kind", "function", "object", "owner", "time"]
     if any(row.self_ns != row.ns for row in shown):
@@ -59,29 +76,46 @@ def _of(process: Process, width: int | None, colour: bool, rows: int | None) -> 
     if width is None:
         widths["function"] = min(widths["function"], _MAX_FUNCTION)  # a longer one pushes its line out
     else:
-        others = sum(widths.values()) - widths["function"] + 2 * len(columns) + len("  <- slow")
+        beside = max((len(_mark(mark)) for mark in marks.values()), default=0)
+        others = sum(widths.values()) - widths["function"] + 2 * len(columns) + beside
         widths["function"] = min(widths["function"], max(_MIN_FUNCTION, width - others))
     cut = width is not None
-    yield _paint(_line({key: key for key in columns}, widths, cut), _BOLD, colour)
+    yield paint(_line({key: key for key in columns}, widths, cut), BOLD, colour)
     for row, cell in zip(shown, cells, strict=True):
         line = _line(cell, widths, cut)
-        yield _paint(f"{line}  <- slow", _YELLOW, colour) if row.order in slow else line
+        yield paint(line + _mark(marks[row.order]), YELLOW, colour) if row.order in marks else line
     if len(shown) < len(process.destructors):
         yield f"  … and {len(process.destructors) - len(shown)} more (--rows 0 shows all)"
     yield _summary(process, total)
+
+
+def _marks(process: Process, total: int) -> dict[int, str]:
+    """What is to be said beside a row, by the number of its destructor: the worst of what is true of it."""
+    marks = {row.order: "slow" for row in process.destructors if _is_slow(row, total)}
+    for violation in process.violations:
+        if violation.destructor is not None:
+            marks[violation.destructor.order] = "abandoned" if violation.action == "abandoned" else "violation"
+    for fault in process.faults:
+        if fault.destructor is not None:
+            marks[fault.destructor.order] = "hangs" if fault.what == "timeout" else "fault"
+    return marks
+
+
+def _mark(text: str) -> str:
+    return f"  <- {text}"
 
 
 def _is_slow(row: Ran, total: int) -> bool:
     return row.self_ns is not None and row.self_ns >= max(SLOW_NS, int(total * SLOW_SHARE))
 
 
-def _chosen(rows: Sequence[Ran], slow: set[int], limit: int | None) -> Sequence[Ran]:
+def _chosen(rows: Sequence[Ran], marked: Collection[int], limit: int | None) -> Sequence[Ran]:
     if limit is None or len(rows) <= limit:
         return rows
-    room = max(limit - len(slow), 0)
+    room = max(limit - len(marked), 0)
     chosen = []
     for row in rows:
-        if row.order in slow:
+        if row.order in marked:
             chosen.append(row)
         elif room:
             room -= 1
@@ -106,15 +140,6 @@ def _when(row: Ran) -> str:
     moment = "" if row.moment == "exit" else row.moment
     thread = "" if row.main_thread else f"thread {row.thread}"
     return f"{moment}, {thread}" if moment and thread else moment or thread
-
-
-def function_of(row: Ran) -> str:
-    """The best name of a function: demangled, else its symbol, else object and RVA, else its address."""
-    if row.name or row.symbol:
-        return printable(row.name or row.symbol or "")
-    if row.object is not None and row.rva is not None:
-        return printable(f"{os.path.basename(row.object)}+{row.rva}")
-    return str(row.address)
 
 
 def _with_object(row: Ran) -> str:
@@ -146,31 +171,21 @@ def _summary(process: Process, total: int) -> str:
     owners = len({row.owner for row in rows if row.owner is not None})
     fallbacks = sum(row.fallback is not None for row in rows)
     return (
-        f"ia2exit: {_plural(len(rows), 'destructor')} of {_plural(owners, 'compartment')} in {duration(total)}, "
+        f"ia2exit: {plural(len(rows), 'destructor')} of {plural(owners, 'compartment')} in {duration(total)}, "
         f"slowest {_with_object(slowest)} ({duration(slowest.self_ns)})"
-        + (f", {_plural(fallbacks, 'fallback')}" if fallbacks else "")
+        + (f", {plural(fallbacks, 'fallback')}" if fallbacks else "")
+        + _wrong(process)
         + _left(process)
+    )
+
+
+def _wrong(process: Process) -> str:
+    faults = sum(not fault.is_message for fault in process.faults)
+    violations = len(process.violations)
+    return (f", {plural(violations, 'violation')}" if violations else "") + (
+        f", {plural(faults, 'fault')}" if faults else ""
     )
 
 
 def _left(process: Process) -> str:
     return f", {process.missed} still registered" if process.missed else ""
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def duration(ns: int | None) -> str:
-    """Nanoseconds for people, to the microsecond or better: ``312 ns``, ``12.345 µs``, ``1.234 ms``, ``2.345678 s``."""
-    if ns is None:
-        return "no return"
-    if ns < 1_000:
-        return f"{ns} ns"
-    if ns < 1_000_000:
-        return f"{ns / 1e3:.1f} µs"
-    return f"{ns / 1e6:.3f} ms" if ns < 1_000_000_000 else f"{ns / 1e9:.6f} s"
-
-
-def _paint(text: str, escape: str, colour: bool) -> str:
-    return f"{escape}{text}{_PLAIN}" if colour else text
