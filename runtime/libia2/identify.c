@@ -3,13 +3,16 @@
 #include <limits.h>
 #include <sys/auxv.h>
 
+#include "dynamic.h"
 #include "events.h"
 #include "run.h"
 #include "shared_objects.h"
 #include "symbols.h"
 #include "system.h"
 
-#define NOTE_COMPARTMENT 1u /* type of the note "IA2" that claims a compartment (ia2_exit_note.h) */
+/* Types of the note "IA2" (ia2_exit_note.h). */
+#define NOTE_COMPARTMENT 1u /* claims a compartment */
+#define NOTE_MARKER 3u      /* says that the header was included */
 
 /* Who uses a compartment number, and a name for it: that of its first object. Only written under the lock of the table. */
 static struct {
@@ -21,7 +24,7 @@ static const struct ia2_object *allocator; /* the object that `malloc` resolves 
 
 static uintptr_t align(uintptr_t value, uintptr_t to) { return (value + to - 1) & ~(to - 1); }
 
-/* Walks the notes of one PT_NOTE segment (ELF gABI, "Note Section"): the build ID, and the claim of a compartment. */
+/* Walks the notes of one PT_NOTE segment (ELF gABI, "Note Section"): the build ID, the claim of a compartment, the marker. */
 static void read_notes(struct ia2_object *object, uintptr_t start, uintptr_t size, uintptr_t alignment, int *claim) {
     uintptr_t at = start;
     const uintptr_t end = start + size;
@@ -43,6 +46,8 @@ static void read_notes(struct ia2_object *object, uintptr_t start, uintptr_t siz
                    note->n_descsz >= 4) {
             uint32_t id = *(const uint32_t *)content;
             *claim = id <= IA2_MAP_MAX_COMPARTMENT ? (int)id : *claim;
+        } else if (note->n_namesz == 4 && ia2_equal((const char *)name, "IA2") && note->n_type == NOTE_MARKER) {
+            object->marked = true;
         }
         at = next;
     }
@@ -113,10 +118,19 @@ static void read_headers(struct ia2_object *object, const ElfW(Phdr) *headers, s
         } else if (segment->p_type == PT_GNU_RELRO) {
             object->relro_start = start;
             object->relro_end = end;
+        } else if (segment->p_type == PT_TLS) {
+            object->tls_start = start;
+            object->tls_end = start + segment->p_filesz;
         } else if (segment->p_type == PT_NOTE) {
             read_notes(object, start, segment->p_memsz, segment->p_align, claim);
         }
     }
+}
+
+static void find_ranges(struct ia2_object *object, const ElfW(Phdr) *headers, size_t count) {
+    uint32_t found = ia2_ranges_find(object, headers, count, object->ranges, IA2_MAX_RANGES);
+    object->why_not = ia2_ranges_why_not(found);
+    object->range_count = object->why_not ? 0 : (uint8_t)found;
 }
 
 void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
@@ -124,6 +138,7 @@ void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
     object->base = info->dlpi_addr;
     read_headers(object, info->dlpi_phdr, info->dlpi_phnum, &claim);
     find_path(object, info);
+    find_ranges(object, info->dlpi_phdr, info->dlpi_phnum);
     object->decided_by = IA2_BY_UNLISTED;
     if (claim >= 0) {
         object->decided_by = IA2_BY_NOTE;
@@ -135,20 +150,9 @@ void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
 }
 
 static const char *soname_of(const struct ia2_object *object) {
-    const char *strings = NULL;
-    uintptr_t name = 0;
-    bool named = false;
-    for (const ElfW(Dyn) *entry = object->dynamic; entry->d_tag != DT_NULL; entry++) {
-        if (entry->d_tag == DT_STRTAB) {
-            /* ld.so relocates this entry in place, except in the vdso. */
-            strings =
-                (const char *)(entry->d_un.d_ptr < object->base ? entry->d_un.d_ptr + object->base : entry->d_un.d_ptr);
-        } else if (entry->d_tag == DT_SONAME) {
-            name = entry->d_un.d_val;
-            named = true;
-        }
-    }
-    return strings && named ? strings + name : NULL;
+    struct ia2_dynamic tables;
+    ia2_dynamic_read(object, &tables);
+    return tables.soname;
 }
 
 void ia2_find_malloc(uint32_t highest) {

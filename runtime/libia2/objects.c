@@ -13,7 +13,7 @@
 
 static struct ia2_object objects[IA2_MAX_OBJECTS];
 static _Atomic uint16_t index_of[INDEX_SIZE];
-static uint32_t highest;             /* highest slot in use, only under the lock */
+static _Atomic uint32_t highest;     /* highest slot ever used, changed only under the lock */
 static ia2_lock lock;                /* of the whole table */
 static unsigned long long seen_adds; /* dlpi_adds and dlpi_subs of what the table shows; 0 and 0: it may be behind */
 static unsigned long long seen_subs;
@@ -22,6 +22,7 @@ static bool any_sync;
 _Atomic uint32_t ia2_epoch;
 
 struct ia2_object *ia2_object(uint32_t slot) { return &objects[slot]; }
+uint32_t ia2_objects_highest(void) { return highest; }
 
 /* ld.so allocates one link_map of more than a kilobyte after the other: neighbours share a page of the index. */
 static uint32_t hash(const void *map) { return (uint32_t)((uintptr_t)map >> 10) % INDEX_SIZE; }

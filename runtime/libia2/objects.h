@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "map.h"
+#include "ranges.h"
 
 #define IA2_MAX_OBJECTS 4096u
 #define IA2_NO_OBJECT 0u /* slot 0 is never used, so that 0 can say "none" */
@@ -22,17 +23,21 @@ struct ia2_object {
     uintptr_t start, end; /* of all its segments */
     ElfW(Dyn) *dynamic;
     uintptr_t relro_start, relro_end;
-    uint32_t dynamic_flags; /* PF_R, PF_W, PF_X of the segment that `dynamic` is in; RELRO closes it after that */
-    const char *path;       /* of the link_map; of main: what /proc/self/exe says; a copy, `short_path` or a page */
+    uintptr_t tls_start, tls_end; /* the initial values of thread-local variables */
+    uint32_t dynamic_flags;       /* PF_R, PF_W, PF_X of the segment that `dynamic` is in; RELRO closes it after that */
+    const char *path; /* of the link_map; of main: what /proc/self/exe says; a copy, `short_path` or a page */
     char short_path[192];
     uint8_t build_id[IA2_MAP_BUILD_ID];
     uint32_t build_id_size;
     const struct ia2_map_object *listed; /* in the exit map, or NULL */
     uint16_t compartment;
-    uint8_t decided_by; /* enum ia2_decided_by */
-    bool clash;         /* its note claims a number that the runtime had given to another object */
-    bool seen;          /* during a synchronisation */
-    bool uncovered;     /* its destructors run without us */
+    uint8_t decided_by;  /* enum ia2_decided_by */
+    bool marked;         /* built with ia2_exit_note.h: it may have data that stays open */
+    bool clash;          /* its note claims a number that the runtime had given to another object */
+    bool seen;           /* during a synchronisation */
+    bool uncovered;      /* its destructors run without us */
+    uint8_t range_count; /* of `ranges`; 0: nothing of it can be closed */
+    struct ia2_range ranges[IA2_MAX_RANGES];
     const char *why_not; /* why it is uncovered or, where it is covered, not isolated; or NULL */
     ElfW(Dyn) *fini_array; /* the entries of `dynamic`, NULL where there is none */
     ElfW(Dyn) *fini_array_size;
@@ -55,6 +60,9 @@ uint32_t ia2_object_at(uintptr_t address);
 uint32_t ia2_object_at_now(uintptr_t address);
 
 struct ia2_object *ia2_object(uint32_t slot);
+
+/* The highest slot that was ever used; of those below it some may be free. */
+uint32_t ia2_objects_highest(void);
 
 /* For the registration hooks to define: the object with these addresses has been unloaded. Called under the lock. */
 void ia2_forget_quick(uintptr_t start, uintptr_t end);

@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
+#include "objects.h"
 #include "system.h"
 
 /* Number of dynamic symbols: the highest index that the GNU hash table reaches (it has no count of its own). */
@@ -24,37 +25,13 @@ static uint32_t count_gnu(const uint32_t *table) {
     return last + 1;
 }
 
-struct tables {
-    const ElfW(Sym) *symbols;
-    const char *strings;
-    const uint32_t *gnu_hash; /* NULL where there is only the old one */
-    const uint32_t *hash;
-};
-
-static struct tables tables_of(const struct ia2_object *object) {
-    struct tables tables = {0};
-    for (const ElfW(Dyn) *entry = object->dynamic; entry->d_tag != DT_NULL; entry++) {
-        /* ld.so relocates these entries in place, except in the vdso. */
-        uintptr_t at = entry->d_un.d_ptr < object->base ? entry->d_un.d_ptr + object->base : entry->d_un.d_ptr;
-        if (entry->d_tag == DT_SYMTAB) {
-            tables.symbols = (const void *)at;
-        } else if (entry->d_tag == DT_STRTAB) {
-            tables.strings = (const void *)at;
-        } else if (entry->d_tag == DT_GNU_HASH) {
-            tables.gnu_hash = (const void *)at;
-        } else if (entry->d_tag == DT_HASH) {
-            tables.hash = (const void *)at;
-        }
-    }
-    return tables;
-}
-
-static uint32_t count_of(const struct tables *tables) {
+static uint32_t count_of(const struct ia2_dynamic *tables) {
     return tables->gnu_hash ? count_gnu(tables->gnu_hash) : tables->hash ? tables->hash[1] : 0;
 }
 
 bool ia2_symbol_is_vague(const struct ia2_object *object, uintptr_t rva) {
-    struct tables tables = tables_of(object);
+    struct ia2_dynamic tables;
+    ia2_dynamic_read(object, &tables);
     uint32_t count = tables.symbols ? count_of(&tables) : 0;
     for (uint32_t i = 0; i < count; i++) {
         const ElfW(Sym) *symbol = &tables.symbols[i];
@@ -67,13 +44,13 @@ bool ia2_symbol_is_vague(const struct ia2_object *object, uintptr_t rva) {
     return false;
 }
 
-static bool names(const struct tables *tables, uint32_t index, const char *name) {
+static bool names(const struct ia2_dynamic *tables, uint32_t index, const char *name) {
     const ElfW(Sym) *symbol = &tables->symbols[index];
     return symbol->st_shndx != SHN_UNDEF && ia2_equal(tables->strings + symbol->st_name, name);
 }
 
 /* Look-up in a GNU hash table: header, Bloom filter (skipped), buckets, chains whose last entry has the low bit set. */
-static bool find_gnu(const struct tables *tables, const char *name) {
+static bool find_gnu(const struct ia2_dynamic *tables, const char *name) {
     const uint32_t *table = tables->gnu_hash;
     const uint32_t *bucket = table + 4 + table[2] * 2;
     const uint32_t *chain = bucket + table[0];
@@ -96,19 +73,38 @@ static bool find_gnu(const struct tables *tables, const char *name) {
     }
 }
 
-bool ia2_symbol_is_defined(const struct ia2_object *object, const char *name) {
-    struct tables tables = tables_of(object);
-    if (!tables.symbols || !tables.strings) {
+static bool defines(const struct ia2_dynamic *tables, const char *name) {
+    if (!tables->symbols || !tables->strings) {
         return false;
     }
-    if (tables.gnu_hash) {
-        return find_gnu(&tables, name);
+    if (tables->gnu_hash) {
+        return find_gnu(tables, name);
     }
-    uint32_t count = count_of(&tables);
+    uint32_t count = count_of(tables);
     for (uint32_t i = 0; i < count; i++) {
-        if (names(&tables, i, name)) {
+        if (names(tables, i, name)) {
             return true;
         }
     }
     return false;
+}
+
+bool ia2_symbol_is_defined(const struct ia2_object *object, const char *name) {
+    struct ia2_dynamic tables;
+    ia2_dynamic_read(object, &tables);
+    return defines(&tables, name);
+}
+
+bool ia2_data_is_mentioned(const struct ia2_dynamic *tables, const char *name) {
+    if (!tables->symbols || !tables->strings) {
+        return false;
+    }
+    /* Not the table of symbols: GNU hash tables do not count the undefined ones, and an object that exports nothing has no others. */
+    for (size_t i = tables->relative_count; i < tables->relocation_count; i++) {
+        const ElfW(Sym) *symbol = &tables->symbols[ELF64_R_SYM(tables->relocations[i].r_info)];
+        if (ia2_equal(tables->strings + symbol->st_name, name)) {
+            return true;
+        }
+    }
+    return defines(tables, name);
 }

@@ -1,8 +1,12 @@
-/* Questions to the dynamic symbol table of a loaded object. Any thread, signal handlers. */
+/* Questions to the dynamic symbol table of a loaded object. Any thread, signal handlers; those that take an object need its dynamic
+ * section open. */
 #ifndef IA2_SYMBOLS_H
 #define IA2_SYMBOLS_H
 
-#include "objects.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dynamic.h"
 
 /* Does `rva` lie in a WEAK or UNIQUE data symbol of `object` (vague linkage)? Linear in its symbols: for registrations that
  * look odd, not for every one. */
@@ -10,5 +14,9 @@ bool ia2_symbol_is_vague(const struct ia2_object *object, uintptr_t rva);
 
 /* Does `object` define a dynamic symbol of this name, in any version? */
 bool ia2_symbol_is_defined(const struct ia2_object *object, const char *name);
+
+/* Does the object with these tables define a dynamic symbol of this name, or refer to one as data (by a relocation that is not of the
+ * PLT), in any version? Linear in its relocations. */
+bool ia2_data_is_mentioned(const struct ia2_dynamic *tables, const char *name);
 
 #endif

@@ -6,6 +6,11 @@
  *
  *     type 1, compartment:  namesz 4, descsz 8, type 1, "IA2\0", u32 compartment, u32 0
  *     type 2, destructor:   namesz 4, descsz 16, type 2, "IA2\0", i64 function - here, u32 kind, u32 compartment
+ *     type 3, marker:       namesz 4, descsz 0, type 3, "IA2\0"
+ *
+ * The marker says that the object was built with this header and may have IA2_SHARED_DATA: the runtime then looks for it in the
+ * object's file. Each file that includes the header carries one (16 bytes), unless it defines IA2_EXIT_UNMARKED first: for files that use
+ * none of the macros.
  *
  * The macros stand at file or namespace scope, end in a semicolon, and work with gcc and clang, -fPIC or not,
  * -O0 to -O3, --gc-sections and link-time optimisation. Sources that use them need no extra compile or link step.
@@ -16,6 +21,7 @@
 #define IA2_EXIT_NOTE_SECTION ".note.ia2.exit"
 #define IA2_EXIT_NOTE_COMPARTMENT 1
 #define IA2_EXIT_NOTE_DESTRUCTOR 2
+#define IA2_EXIT_NOTE_MARKER 3
 
 /* IA2_EXIT_COMPARTMENT(n): the object that this file is linked into belongs to compartment n (an integer constant
  * expression, 0 to 4095; 0 is shared). Once in an object is enough; twice with different numbers is an error that
@@ -39,7 +45,8 @@
  *
  * The section is `.ia2.shared`. Protection goes by pages: link the object with `-Wl,-T,ia2_shared.ld` (beside this
  * header), which gives the section pages of its own. Without that the variables work as usual, but only pages that lie
- * wholly inside the section can be kept open. */
+ * wholly inside the section can be kept open. The object must keep its section headers (strip keeps them, sstrip does not), and its
+ * file must be in its place when the object is loaded; else the object is not isolated, and its event says so. */
 #define IA2_SHARED_DATA __attribute__((section(".ia2.shared")))
 
 /* ---- how it is done ---- */
@@ -59,6 +66,11 @@
 #define IA2_NOTE_HEAD_(descsz, type)                                                                                   \
     ".pushsection .note.ia2.exit,\"a\",@note\n\t.balign 4\n\t.long 4, " descsz ", " type "\n\t.asciz \"IA2\"\n\t"
 #define IA2_NOTE_TAIL_ "\n\t.popsection"
+
+/* Not in a group, which would leave one of many: ld drops a note in a group under --gc-sections. */
+#ifndef IA2_EXIT_UNMARKED
+__asm__(IA2_NOTE_HEAD_("0", "3") IA2_NOTE_TAIL_);
+#endif
 
 #define IA2_NOTE_COMPARTMENT_(name, n)                                                                                 \
     IA2_NOTE_HOLDER_(name) {                                                                                           \

@@ -1,7 +1,8 @@
 """``.note.ia2.exit``: what an object says about its own destructors (runtime/libia2/include/ia2_exit_note.h).
 
 Owner ``IA2``. Type 1 claims a compartment for the object: u32 compartment, u32 reserved (0). Type 2 names a destructor:
-i64 function relative to this field, u32 kind, u32 compartment. A note is a claim; a policy is the law.
+i64 function relative to this field, u32 kind, u32 compartment. Type 3, empty, marks an object that was built with the
+header: the runtime looks for shared data in it. A note is a claim; a policy is the law.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from ia2exit.elf.image import ElfImage, Note
 from ia2exit.model import KINDS, MAX_COMPARTMENT, Address, Destructor
 
 OWNER = b"IA2"
-NT_COMPARTMENT, NT_DESTRUCTOR = 1, 2
+NT_COMPARTMENT, NT_DESTRUCTOR, NT_MARKER = 1, 2, 3
 _COMPARTMENT = struct.Struct("<II")
 _DESTRUCTOR = struct.Struct("<qII")
+_MARKER = struct.Struct("")
 
 
 def read(image: ElfImage) -> tuple[int | None, list[Destructor]]:
@@ -41,9 +43,11 @@ def read(image: ElfImage) -> tuple[int | None, list[Destructor]]:
             destructor = _destructor(image, note)
             if destructor is not None:
                 destructors.append(destructor)
+        elif note.type == NT_MARKER:
+            _checked(image, note, _MARKER)
         else:
             raise image.error(
-                f".note.ia2.exit has a note of type {note.type}, expected 1 or 2",
+                f".note.ia2.exit has a note of type {note.type}, expected 1 to 3",
                 "rebuild it with the ia2_exit.h of this version",
             )
     return claimed, destructors

@@ -1,0 +1,103 @@
+#include "dynamic.h"
+
+#include "objects.h"
+#include "peek.h"
+
+/* A walk under way. The name is an offset into a table that may come after it. */
+struct walk {
+    uintptr_t base;
+    struct ia2_dynamic *found;
+    bool named;
+    size_t name;
+};
+
+/* Takes note of one entry. Returns false at the last one. */
+static bool take(struct walk *walk, const ElfW(Dyn) *entry) {
+    struct ia2_dynamic *found = walk->found;
+    const uintptr_t value = entry->d_un.d_val;
+    /* ld.so relocates addresses in place, except where the section is read-only: the vdso, or -z rodynamic (elf/get-dynamic-info.h) */
+    const uintptr_t address = value < walk->base ? value + walk->base : value;
+    found->size += sizeof *entry;
+    switch (entry->d_tag) {
+    case DT_NULL:
+        return false;
+    case DT_SONAME:
+        walk->named = true;
+        walk->name = value;
+        break;
+    case DT_STRTAB:
+        found->strings = (const char *)address;
+        break;
+    case DT_SYMTAB:
+        found->symbols = (const void *)address;
+        break;
+    case DT_GNU_HASH:
+        found->gnu_hash = (const void *)address;
+        break;
+    case DT_HASH:
+        found->hash = (const void *)address;
+        break;
+    case DT_RELA:
+        found->relocations = (const void *)address;
+        break;
+    case DT_RELASZ:
+        found->relocation_count = value / sizeof(ElfW(Rela));
+        break;
+    case DT_RELACOUNT:
+        found->relative_count = value;
+        break;
+    case DT_PLTGOT:
+        found->plt_got = address;
+        break;
+    case DT_PLTRELSZ:
+        found->plt_count = value / sizeof(ElfW(Rela)); /* x86-64 has no other kind */
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
+static void finish(const struct walk *walk) {
+    struct ia2_dynamic *found = walk->found;
+    if (!found->relocations) {
+        found->relocation_count = 0;
+    }
+    if (found->relative_count > found->relocation_count) {
+        found->relative_count = found->relocation_count;
+    }
+    found->soname = walk->named && found->strings ? found->strings + walk->name : NULL;
+}
+
+void ia2_dynamic_read(const struct ia2_object *object, struct ia2_dynamic *found) {
+    *found = (struct ia2_dynamic){0};
+    struct walk walk = {.base = object->base, .found = found};
+    const ElfW(Dyn) *entry = object->dynamic;
+    while (take(&walk, entry)) {
+        entry++;
+    }
+    finish(&walk);
+}
+
+bool ia2_dynamic_peek(const struct ia2_object *object, struct ia2_dynamic *found) {
+    enum { BLOCK = 32 };
+    *found = (struct ia2_dynamic){0};
+    struct walk walk = {.base = object->base, .found = found};
+    ElfW(Dyn) entries[BLOCK];
+    uintptr_t at = (uintptr_t)object->dynamic;
+    while (at < object->end) {
+        const size_t left = (object->end - at) / sizeof *entries;
+        const size_t count = left < BLOCK ? left : BLOCK;
+        if (count == 0 || !ia2_peek(entries, at, count * sizeof *entries)) {
+            return false;
+        }
+        for (size_t i = 0; i < count; i++) {
+            if (!take(&walk, &entries[i])) {
+                finish(&walk);
+                return true;
+            }
+        }
+        at += count * sizeof *entries;
+    }
+    return false; /* it does not end inside the object */
+}
