@@ -1,0 +1,248 @@
+/* The exit map in the process: out of everyone's reach, by the best means that kernel and process have. */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "denial.h"
+#include "map.h"
+#include "map_builder.h"
+#include "map_seal.h"
+#include "secret.h"
+
+#ifndef SYS_mseal
+#define SYS_mseal 462
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008u
+#endif
+
+static struct map_file file;
+
+static void load(void) {
+    map_build(&file);
+    ia2_secret_make();
+    cr_assert_null(map_load(file.bytes, file.size));
+}
+
+TestSuite(map_resident, .init = load, .timeout = 50);
+
+static bool has_mseal(void) {
+    void *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return syscall(SYS_mseal, page, 4096, 0) == 0;
+}
+
+/* An entry of each table, and a string. */
+static const struct ia2_map_object *an_object(void) {
+    return ia2_map_find((const uint8_t[IA2_MAP_BUILD_ID]){0}, 0, "a.so");
+}
+static const struct ia2_destructor *a_destructor(void) { return ia2_map_destructor(an_object(), map_rva(0, 0), 0); }
+
+/* ---- as it should be ---- */
+
+Test(map_resident, it_has_the_strongest_protection_of_this_kernel) {
+    cr_expect_str_eq(ia2_map_protection(), has_mseal() ? "sealed file, mseal" : "sealed file");
+    cr_expect_null(ia2_map_verify());
+}
+
+/* The line of /proc/self/maps that has `address`. */
+static void find_mapping(const void *address, char *line, int size) {
+    FILE *maps = fopen("/proc/self/maps", "r");
+    unsigned long start;
+    unsigned long end;
+    cr_assert_not_null(maps);
+    do {
+        cr_assert_not_null(fgets(line, size, maps), "it is mapped");
+        cr_assert_eq(sscanf(line, "%lx-%lx", &start, &end), 2);
+    } while ((unsigned long)address < start || (unsigned long)address >= end);
+    fclose(maps);
+}
+
+Test(map_resident, the_kernel_says_that_it_is_a_file_that_nobody_can_write) {
+    const void *const parts[] = {an_object(), a_destructor(), a_destructor()->symbol, ia2_map_compartment_name(0)};
+    char line[512];
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        find_mapping(parts[i], line, sizeof line);
+        cr_expect_not_null(strstr(line, " r--s "), "%s", line);
+        cr_expect_not_null(strstr(line, "/memfd:ia2-exit-map"), "%s", line);
+    }
+}
+
+Test(map_resident, no_descriptor_leads_to_it) {
+    DIR *folder = opendir("/proc/self/fd");
+    cr_assert_not_null(folder);
+    for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
+        char path[512];
+        char target[512] = "";
+        snprintf(path, sizeof path, "/proc/self/fd/%s", entry->d_name);
+        cr_expect(readlink(path, target, sizeof target - 1) < 0 || !strstr(target, "ia2-exit-map"), "%s", target);
+    }
+    closedir(folder);
+}
+
+static const void *page_of_map(void) { return (const void *)((uintptr_t)a_destructor() & ~4095ul); }
+
+Test(map_resident, it_cannot_be_made_writable) {
+    cr_expect_eq(mprotect((void *)page_of_map(), 4096, PROT_READ | PROT_WRITE), -1);
+    cr_expect(errno == EPERM || errno == EACCES, "%s", strerror(errno));
+    cr_expect_null(ia2_map_verify());
+}
+
+Test(map_resident, it_cannot_be_taken_away) {
+    if (!has_mseal()) {
+        cr_skip_test("this kernel has no mseal (Linux 6.10)");
+    }
+    void *page = (void *)page_of_map();
+    cr_expect_eq(munmap(page, 4096), -1);
+    cr_expect_eq(mmap(page, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), MAP_FAILED);
+    cr_expect_eq(mremap(page, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, (char *)page + (1 << 20)), MAP_FAILED);
+    cr_expect_null(ia2_map_verify());
+}
+
+Test(map_resident, its_file_is_sealed_even_for_root) {
+    char line[512];
+    char path[512];
+    find_mapping(page_of_map(), line, sizeof line);
+    snprintf(path, sizeof path, "/proc/self/map_files/%.*s", (int)strcspn(line, " "), line);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        cr_skip_test("only root reaches the file behind a mapping");
+    }
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+    cr_expect_eq(fcntl(fd, F_GET_SEALS) & seals, seals);
+    cr_expect_eq(pwrite(fd, "x", 1, 0), -1);
+    cr_expect_eq(errno, EPERM);
+    cr_expect_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+    cr_expect_eq(ftruncate(fd, 0), -1);
+    close(fd);
+    cr_expect_null(ia2_map_verify());
+}
+
+/* AddressSanitizer has a handler for SIGSEGV: here the signal itself is what counts. */
+static void write_to(const void *address) {
+    signal(SIGSEGV, SIG_DFL);
+    *(volatile unsigned char *)(uintptr_t)address ^= 1;
+}
+
+Test(map_resident, a_write_to_an_object_dies, .signal = SIGSEGV) { write_to(an_object()); }
+Test(map_resident, a_write_to_a_destructor_dies, .signal = SIGSEGV) { write_to(a_destructor()); }
+Test(map_resident, a_write_to_a_symbol_dies, .signal = SIGSEGV) { write_to(a_destructor()->symbol); }
+Test(map_resident, a_write_to_a_name_dies, .signal = SIGSEGV) { write_to(ia2_map_compartment_name(10)); }
+
+static void verify_in_child(void *unused) {
+    (void)unused;
+    _exit(ia2_map_verify() == NULL && a_destructor() != NULL ? 7 : 8);
+}
+
+Test(map_resident, a_forked_child_has_it_too) {
+    int status = run_denied((const struct denial[]){{0}}, verify_in_child, NULL);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 7, "status %x", (unsigned)status);
+}
+
+Test(map_resident, a_map_of_many_pages_is_one_too) {
+    static unsigned char big[1 << 20];
+    static unsigned char kept[sizeof big];
+    unsigned char *memory = mmap(NULL, sizeof big, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; i < sizeof big; i++) {
+        memory[i] = kept[i] = (unsigned char)(i * 31 + (i >> 9));
+    }
+    cr_expect_str_eq(ia2_map_seal(memory, sizeof big - 7), has_mseal() ? "sealed file, mseal" : "sealed file");
+    cr_expect_eq(memcmp(memory, kept, sizeof big - 7), 0);
+}
+
+/* ---- where something is missing ---- */
+
+struct without {
+    const char what[40];
+    const char expected[24];        /* with mseal; "" where either kind of memory will do */
+    const char expected_before[24]; /* on a kernel without it */
+    struct denial denials[3];
+};
+
+static char *reached; /* shared with the child: the protection, or what went wrong */
+
+static void seal_a_page(void *unused) {
+    (void)unused;
+    unsigned char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(page, 'x', 4096);
+    strcpy(reached, ia2_map_seal(page, 4000));
+    for (int i = 0; i < 4000; i++) {
+        if (page[i] != 'x') {
+            strcpy(reached, "contents lost");
+        }
+    }
+    if (strcmp(reached, "writable memory") != 0) {
+        signal(SIGSEGV, SIG_DFL);
+        page[17] = 'y';
+    }
+}
+
+static void share(void) {
+    reached = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq((void *)reached, MAP_FAILED);
+}
+
+/* The page keeps its contents and, whatever the protection, a write to it dies. */
+static void expect_protection(const struct denial *denials, const char *what, const char *expected) {
+    int status = run_denied(denials, seal_a_page, NULL);
+    bool died = WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+    cr_expect_eq(died, strcmp(expected, "writable memory") != 0, "%s: status %x", what, (unsigned)status);
+    cr_expect_str_eq(reached, expected, "%s: %s, expected %s", what, reached, expected);
+}
+
+ParameterizedTestParameters(map_fallback, the_next_best_thing_is_taken) {
+    static struct without cases[] = {
+        {"nothing", "sealed file, mseal", "sealed file", {{0}}},
+        {"mseal", "sealed file", "sealed file", {{SYS_mseal, 0, ENOSYS}}},
+        {"MFD_NOEXEC_SEAL", "sealed file, mseal", "sealed file", {{SYS_memfd_create, MFD_NOEXEC_SEAL, EINVAL}}},
+        {"memfd_create", "private memory, mseal", "private memory", {{SYS_memfd_create, 0, ENOSYS}}},
+        {"room for a file", "private memory, mseal", "private memory", {{SYS_write, 0, ENOSPC}}},
+        {"seals", "private memory, mseal", "private memory", {{SYS_fcntl, 0, EPERM}}},
+        {"limits", "private memory, mseal", "private memory", {{SYS_prlimit64, 0, ENOSYS}}},
+        {"files and mseal",
+         "private memory",
+         "private memory",
+         {{SYS_memfd_create, 0, EMFILE}, {SYS_mseal, 0, ENOSYS}}},
+        {"files and mprotect",
+         "writable memory",
+         "writable memory",
+         {{SYS_memfd_create, 0, EMFILE}, {SYS_mprotect, 0, ENOMEM}}},
+    };
+    return cr_make_param_array(struct without, cases, sizeof cases / sizeof *cases);
+}
+
+ParameterizedTest(struct without *without, map_fallback, the_next_best_thing_is_taken, .init = share) {
+    expect_protection(without->denials, without->what, has_mseal() ? without->expected : without->expected_before);
+}
+
+/* Without /proc the file is mapped through the descriptor that wrote it: from Linux 6.7 on that may be sealed. */
+Test(map_fallback, without_proc_it_is_protected_all_the_same, .init = share) {
+    int status = run_denied((const struct denial[]){{SYS_openat, 0, ENOENT}, {0}}, seal_a_page, NULL);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "status %x", (unsigned)status);
+    cr_expect(strstr(reached, "sealed file") || strstr(reached, "private memory"), "%s", reached);
+}
+
+/* A memory file counts as a file: a write beyond the limit would be the program's SIGXFSZ. */
+Test(map_fallback, a_limit_on_file_sizes_does_not_hurt, .init = share) {
+    const struct rlimit none = {0, RLIM_INFINITY};
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+    expect_protection((const struct denial[]){{0}}, "file sizes",
+                      has_mseal() ? "private memory, mseal" : "private memory");
+}
+
+Test(map_fallback, no_descriptor_left_does_not_hurt, .init = share) {
+    struct rlimit none;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &none), 0);
+    none.rlim_cur = 0;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    expect_protection((const struct denial[]){{0}}, "descriptors",
+                      has_mseal() ? "private memory, mseal" : "private memory");
+}
