@@ -190,9 +190,31 @@ static void share(void) {
     cr_assert_neq((void *)reached, MAP_FAILED);
 }
 
+static void limit(int resource) {
+    struct rlimit none;
+    if (getrlimit(resource, &none) != 0) {
+        _exit(98);
+    }
+    none.rlim_cur = 0;
+    if (setrlimit(resource, &none) != 0) {
+        _exit(98);
+    }
+}
+
+static void seal_without_descriptors(void *unused) {
+    limit(RLIMIT_NOFILE);
+    seal_a_page(unused);
+}
+
+static void seal_without_files(void *unused) {
+    limit(RLIMIT_FSIZE);
+    seal_a_page(unused);
+}
+
 /* The page keeps its contents and, whatever the protection, a write to it dies. */
-static void expect_protection(const struct denial *denials, const char *what, const char *expected) {
-    int status = run_denied(denials, seal_a_page, NULL);
+static void expect_protection(const struct denial *denials, void (*body)(void *), const char *what,
+                              const char *expected) {
+    int status = run_denied(denials, body, NULL);
     bool died = WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
     cr_expect_eq(died, strcmp(expected, "writable memory") != 0, "%s: status %x", what, (unsigned)status);
     cr_expect_str_eq(reached, expected, "%s: %s, expected %s", what, reached, expected);
@@ -220,7 +242,8 @@ ParameterizedTestParameters(map_fallback, the_next_best_thing_is_taken) {
 }
 
 ParameterizedTest(struct without *without, map_fallback, the_next_best_thing_is_taken, .init = share) {
-    expect_protection(without->denials, without->what, has_mseal() ? without->expected : without->expected_before);
+    expect_protection(without->denials, seal_a_page, without->what,
+                      has_mseal() ? without->expected : without->expected_before);
 }
 
 /* Without /proc the file is mapped through the descriptor that wrote it: from Linux 6.7 on that may be sealed. */
@@ -230,19 +253,16 @@ Test(map_fallback, without_proc_it_is_protected_all_the_same, .init = share) {
     cr_expect(strstr(reached, "sealed file") || strstr(reached, "private memory"), "%s", reached);
 }
 
-/* A memory file counts as a file: a write beyond the limit would be the program's SIGXFSZ. */
-Test(map_fallback, a_limit_on_file_sizes_does_not_hurt, .init = share) {
-    const struct rlimit none = {0, RLIM_INFINITY};
-    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
-    expect_protection((const struct denial[]){{0}}, "file sizes",
+static void expect_private_memory(void (*body)(void *), const char *what) {
+    expect_protection((const struct denial[]){{0}}, body, what,
                       has_mseal() ? "private memory, mseal" : "private memory");
 }
 
+/* A memory file counts as a file: a write beyond the limit would be the program's SIGXFSZ. */
+Test(map_fallback, a_limit_on_file_sizes_does_not_hurt, .init = share) {
+    expect_private_memory(seal_without_files, "file sizes");
+}
+
 Test(map_fallback, no_descriptor_left_does_not_hurt, .init = share) {
-    struct rlimit none;
-    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &none), 0);
-    none.rlim_cur = 0;
-    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
-    expect_protection((const struct denial[]){{0}}, "descriptors",
-                      has_mseal() ? "private memory, mseal" : "private memory");
+    expect_private_memory(seal_without_descriptors, "descriptors");
 }
