@@ -49,6 +49,9 @@ static bool take(struct walk *walk, const ElfW(Dyn) *entry) {
     case DT_PLTGOT:
         found->plt_got = address;
         break;
+    case DT_JMPREL:
+        found->plt_relocations = (const void *)address;
+        break;
     case DT_PLTRELSZ:
         found->plt_count = value / sizeof(ElfW(Rela)); /* x86-64 has no other kind */
         break;
@@ -62,6 +65,9 @@ static void finish(const struct walk *walk) {
     struct ia2_dynamic *found = walk->found;
     if (!found->relocations) {
         found->relocation_count = 0;
+    }
+    if (!found->plt_relocations) {
+        found->plt_count = 0;
     }
     if (found->relative_count > found->relocation_count) {
         found->relative_count = found->relocation_count;

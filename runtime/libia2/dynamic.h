@@ -19,9 +19,10 @@ struct ia2_dynamic {
     const uint32_t *hash;
     const ElfW(Rela) *relocations; /* DT_RELA: all but those of the PLT */
     size_t relocation_count;
-    size_t relative_count; /* the first so many are R_X86_64_RELATIVE (DT_RELACOUNT) */
-    uintptr_t plt_got;     /* DT_PLTGOT: .got.plt, or .got where that is all */
-    size_t plt_count;      /* relocations of the PLT */
+    size_t relative_count;       /* the first so many are R_X86_64_RELATIVE (DT_RELACOUNT) */
+    uintptr_t plt_got;           /* DT_PLTGOT: .got.plt, or .got where that is all */
+    const ElfW(Rela) *plt_relocations; /* DT_JMPREL */
+    size_t plt_count;
 };
 
 /* Reads the section of `object`, of which `base` and `dynamic` must be known. Any thread, signal handlers; the section must be open. */

@@ -25,14 +25,14 @@ static uint32_t count_gnu(const uint32_t *table) {
     return last + 1;
 }
 
-static uint32_t count_of(const struct ia2_dynamic *tables) {
-    return tables->gnu_hash ? count_gnu(tables->gnu_hash) : tables->hash ? tables->hash[1] : 0;
+uint32_t ia2_symbol_count(const struct ia2_dynamic *tables) {
+    return !tables->symbols ? 0 : tables->gnu_hash ? count_gnu(tables->gnu_hash) : tables->hash ? tables->hash[1] : 0;
 }
 
 bool ia2_symbol_is_vague(const struct ia2_object *object, uintptr_t rva) {
     struct ia2_dynamic tables;
     ia2_dynamic_read(object, &tables);
-    uint32_t count = tables.symbols ? count_of(&tables) : 0;
+    uint32_t count = ia2_symbol_count(&tables);
     for (uint32_t i = 0; i < count; i++) {
         const ElfW(Sym) *symbol = &tables.symbols[i];
         unsigned binding = ELF64_ST_BIND(symbol->st_info);
@@ -80,7 +80,7 @@ static bool defines(const struct ia2_dynamic *tables, const char *name) {
     if (tables->gnu_hash) {
         return find_gnu(tables, name);
     }
-    uint32_t count = count_of(tables);
+    uint32_t count = ia2_symbol_count(tables);
     for (uint32_t i = 0; i < count; i++) {
         if (names(tables, i, name)) {
             return true;
