@@ -11,7 +11,7 @@ from ia2exit.errors import printable
 from ia2exit.running.causes import cause
 from ia2exit.running.outcome import name_of
 from ia2exit.running.records import Doer, Fault, Location, Process, RunResult, Violation
-from ia2exit.running.remedy import remedy
+from ia2exit.running.remedy import for_one_variable, remedy
 from ia2exit.running.words import RED, base, function_of, paint, place_of, plural
 
 #: At most so many different violations or faults of a process, numbers in one list, and frames of a stack.
@@ -99,8 +99,16 @@ def _violation(same: list[Violation], process: Process) -> Iterator[tuple[str, s
     yield "then", _ACTIONS[first.action]
     if len(same) > 1:
         yield "seen", f"{len(same)} times{_where(same)}"
-    for index, line in enumerate(remedy(first, process)):
-        yield "" if index else "remedy", ("    " if index else "") + printable(line)
+    yield from _remedies(first, process)
+
+
+def _remedies(violation: Violation, process: Process) -> Iterator[tuple[str, str]]:
+    together, alone = remedy(violation, process), for_one_variable(violation)
+    if together is not None:
+        yield "remedy", printable(together[0])
+        yield from (("", f"    {printable(line)}") for line in together[1])
+    if alone is not None:
+        yield "remedy" if together is None else "or", printable(alone)
 
 
 def _culprit(doer: Doer | None) -> Iterator[tuple[str, str]]:
@@ -163,16 +171,10 @@ def _fault(fault: Fault, process: Process, result: RunResult) -> Iterator[tuple[
         yield "signal", cause(fault)
     if fault.detail:
         yield "detail", printable(fault.detail)
-    if fault.instruction is not None:
-        yield "at", place_of(fault.instruction)
-    yield from _stack(fault.stack)
+    yield from _stack(fault.stack or [at for at in [fault.instruction] if at is not None])
     for other in fault.threads:
-        yield from _thread(other.thread, other.instruction, other.stack, other.destructor)
+        running = "" if other.destructor is None else f", in destructor #{other.destructor.order}"
+        yield "thread", f"{other.thread}{running}"
+        yield from _stack(other.stack or [other.instruction])
     if fault.signal is not None and process is result.processes[0] and result.signal is not None:
         yield "then", f"the program was ended by {name_of(result.signal)}"
-
-
-def _thread(number: int, instruction: Location, stack: list[Location], doer: Doer | None) -> Iterator[tuple[str, str]]:
-    running = "" if doer is None else f", in destructor #{doer.order} {_with_object(doer.function)}"
-    yield "thread", f"{number}{running}, at {place_of(instruction)}"
-    yield from _stack(stack)

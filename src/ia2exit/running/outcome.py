@@ -110,7 +110,7 @@ def _gaps(process: Process, label: str) -> Iterator[str]:
             "their destructors are not in the table"
         )
     never = sum(row.ns is None for row in process.destructors)
-    if never and process.end is not None and process.end.how != "_exit":
+    if never and process.end is not None and process.end.how not in ("_exit", "signal"):
         yield f"{label}: {_count(never, 'was', 'were')} left without a return (exit inside, or longjmp)"
 
 
@@ -123,13 +123,13 @@ def _replaced(process: Process, label: str, *, follow: bool) -> str:
 
 
 def _unfinished(process: Process, first: bool, ended: Ended, label: str) -> str:
-    left = _count(process.missed, "was", "were")
+    left = f": {_count(process.missed, 'was', 'were')} still registered" if process.missed else ""
     if first and ended.signal is not None:
         when = "while its destructors ran" if process.exit or process.destructors else "before its exit began"
-        return f"{label} was ended by {name_of(ended.signal)} {when}: {left} still registered"
+        return f"{label} was ended by {name_of(ended.signal)} {when}{left}"
     if first:
-        return f"{label} ended without passing any exit that the runtime sees: {left} still registered"
-    return f"{label} had not ended in an orderly way when the program had: {left} still registered"
+        return f"{label} ended without passing any exit that the runtime sees{left}"
+    return f"{label} had not ended in an orderly way when the program had{left}"
 
 
 def _overdue(label: str, patience: Patience, ended: Ended) -> str:

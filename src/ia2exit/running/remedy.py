@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ia2exit.model import SHARED
 from ia2exit.policy import MAIN, RESERVED
-from ia2exit.running.records import Location, Process, Violation
+from ia2exit.running.records import Process, Violation
 from ia2exit.running.words import base, function_of
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -18,40 +18,37 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_.+-]")
 _GLOB = re.compile(r"([*?\[])")
 
 
-def remedy(violation: Violation, process: Process) -> list[str]:
-    """One sentence, then the lines of TOML that it speaks of; nothing where nobody knows whose memory it was."""
+def remedy(violation: Violation, process: Process) -> tuple[str, list[str]] | None:
+    """What to do and the lines of TOML that do it; None where nobody knows whose memory it was, or who touched it."""
     victim, owner = violation.victim, _owner(violation, process)
     if victim is None or owner is None or victim == owner:
-        return []
-    alone = _alone(violation.address)
+        return None
+    first = ["version = 1"] if process.start is None or process.start.map is None else []
     if owner == SHARED:
         objects = _objects(process, [victim])
-        return [
-            f"if shared code may touch all of {_list(objects)}, share it in the policy{alone}",
-            f"shared = {_toml(objects)}",
-        ]
+        what = f"if shared code may touch {_list(objects)}, share it in the policy:"
+        return what, [*first, f"shared = {_toml(objects)}"]
     objects = _objects(process, [victim, owner])
     name = _name(violation.victim_name, victim)
-    return [
-        f"if these belong together, one compartment for them in the policy, in place of the two{alone}",
-        f"[compartments.{name}]",
-        f"objects = {_toml(objects)}",
-    ]
+    what = "if they belong together, one compartment in the policy in place of the two:"
+    return what, [*first, f"[compartments.{name}]", f"objects = {_toml(objects)}"]
+
+
+def for_one_variable(violation: Violation) -> str | None:
+    """What to do to share no more than the variable that was touched; None where nobody knows which it was."""
+    address = violation.address
+    if address is None or address.object is None or violation.victim is None:
+        return None
+    what = function_of(address) if address.symbol else "that variable"
+    return f"if everyone may touch {what}, define it with IA2_SHARED_DATA (ia2_exit_note.h) in {base(address.object)}"
 
 
 def _owner(violation: Violation, process: Process) -> int | None:
     """The compartment that would have to be the victim's, too."""
-    if violation.destructor is not None:
+    if violation.destructor is not None and not violation.handler:
         return violation.destructor.owner
     owners = {event.path: event.compartment for event in process.objects}
     return owners.get(violation.instruction.object or "")
-
-
-def _alone(address: Location | None) -> str:
-    if address is None or address.object is None:
-        return ""
-    what = function_of(address) if address.symbol else "that variable"
-    return f"; to share {what} alone, define it with IA2_SHARED_DATA (ia2_exit_note.h) in {base(address.object)}"
 
 
 def _objects(process: Process, compartments: list[int]) -> list[str]:

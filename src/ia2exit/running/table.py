@@ -170,9 +170,10 @@ def _summary(process: Process, total: int) -> str:
     slowest = max(rows, key=lambda row: row.self_ns or 0)
     owners = len({row.owner for row in rows if row.owner is not None})
     fallbacks = sum(row.fallback is not None for row in rows)
+    took = f" in {duration(total)}, slowest {_with_object(slowest)} ({duration(slowest.self_ns)})"
     return (
-        f"ia2exit: {plural(len(rows), 'destructor')} of {plural(owners, 'compartment')} in {duration(total)}, "
-        f"slowest {_with_object(slowest)} ({duration(slowest.self_ns)})"
+        f"ia2exit: {plural(len(rows), 'destructor')} of {plural(owners, 'compartment')}"
+        + ("" if slowest.self_ns is None else took)
         + (f", {plural(fallbacks, 'fallback')}" if fallbacks else "")
         + _wrong(process)
         + _left(process)
