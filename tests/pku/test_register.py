@@ -1,0 +1,115 @@
+"""The register while destructors run, between them and after them, in unmodified programs."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from .running import PLUGIN, RESTING, Run, agrees, only, orderly, run
+
+
+@pytest.fixture(scope="module")
+def kinds() -> Run:
+    return orderly(run("kinds"))
+
+
+def test_each_destructor_has_its_owners_key_and_no_other(kinds: Run) -> None:
+    destructors = [told for told in kinds.told if told.name != "resting"]
+    assert [told.name for told in destructors] == [
+        "b_thread_local",
+        "a_at_exit",
+        "main_at_exit",
+        "main_on_exit",
+        "b_at_exit",
+        "a_at_exit",
+        "main_fini_array",
+        "a_fini_array",
+        "b_fini_array",
+    ]
+    assert all(told.key != 0 and told.pkru == only(told.key) for told in destructors)
+    assert all(told.stack == 0 for told in destructors), "unmodified programs keep their stack"
+
+
+def test_compartments_do_not_share_a_key(kinds: Run) -> None:
+    keys = {told.name.split("_", 1)[0]: told.key for told in kinds.told if told.name != "resting"}
+    assert len(set(keys.values())) == len(keys) == 3
+
+
+def test_between_destructors_only_shared_memory_is_open(kinds: Run) -> None:
+    resting = [told.pkru for told in kinds.told if told.name == "resting"]
+    assert resting == [RESTING] * 3
+
+
+def test_events_give_the_value_of_the_register(kinds: Run) -> None:
+    agrees(kinds)
+
+
+def test_a_destructor_costs_at_most_four_wrpkru_and_no_system_call(kinds: Run) -> None:
+    outcome = orderly(run("kinds", IA2_TRACE_EXIT="0", IA2_DIAG_EXIT=""))
+    assert outcome.said == kinds.said
+    counters = kinds.counters
+    # Beside the destructors: the begin of the exit phase, and the last moment.
+    assert 0 < counters.wrpkru <= 4 * counters.ran + 4
+    assert counters.success == counters.ran
+
+
+def test_a_destructor_that_exits_leaves_the_others_their_rights() -> None:
+    outcome = orderly(run("nesting", "exit"), 4)
+    assert outcome.said == [
+        "a_act",
+        "main_at_exit",
+        "b_at_exit",
+        "a_fini_array",
+        "b_fini_array",
+    ]
+    agrees(outcome)
+    assert [event.depth for event in outcome.entered if event.kind == "cxa_atexit"] == [0, 1, 1]
+
+
+def test_a_destructor_registers_others() -> None:
+    outcome = orderly(run("nesting", "register"))
+    assert outcome.said[:5] == ["a_act", "a_act", "b_at_exit", "main_at_exit", "main_at_exit"]
+    agrees(outcome)
+
+
+def test_destructors_of_an_unload_within_a_destructor() -> None:
+    outcome = orderly(run("nesting", "unload", PLUGIN))
+    assert outcome.said[:7] == [
+        "main_unloads",
+        "dlclose",
+        "plugin_fini_array",
+        "plugin_at_exit",
+        "dlclose returned",
+        "main_unloads",
+        "main_at_exit",
+    ]
+    agrees(outcome)
+    plugin = {told.key for told in outcome.told if told.name.startswith("plugin")}
+    assert len(plugin) == 1
+    assert plugin.isdisjoint({told.key for told in outcome.told if told.name.startswith("main")} | {0})
+
+
+def test_before_the_exit_phase_everything_is_open_again_after_a_destructor() -> None:
+    outcome = orderly(run("nesting", "early", PLUGIN))
+    assert outcome.said[:7] == [
+        "dlclose",
+        "plugin_fini_array",
+        "plugin_at_exit",
+        "dlclose returned",
+        "a_thread_local",
+        "a_key_value",
+        "joined",
+    ]
+    agrees(outcome)
+    moments = [event.moment for event in outcome.entered]
+    assert all(earlier <= later for earlier, later in pairwise([moment == "exit" for moment in moments]))
+
+
+def test_parent_and_child_of_a_fork_in_a_destructor_go_on_alike() -> None:
+    outcome = orderly(run("nesting", "fork"))
+    rest = ["a_act", "main_at_exit", "b_at_exit", "a_fini_array", "b_fini_array"]
+    assert outcome.said == ["a_act", "child", *rest, "parent", *rest]
+    child, parent = outcome.told[1:6], outcome.told[6:]
+    assert child == parent
+    agrees(outcome)
