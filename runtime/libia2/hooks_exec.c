@@ -7,56 +7,56 @@
 #include <unistd.h>
 
 #include "events.h"
-#include "real.h"
+#include "sealed.h"
 
 IA2_PUBLIC int execve(const char *path, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
     ia2_event_exec(path, "execve", false);
-    return ia2_real.execve(path, argv, envp);
+    return ia2_sealed.real.execve(path, argv, envp);
 }
 
 IA2_PUBLIC int execv(const char *path, char *const argv[]) {
     ia2_real_resolve();
     ia2_event_exec(path, "execv", false);
-    return ia2_real.execv(path, argv);
+    return ia2_sealed.real.execv(path, argv);
 }
 
 IA2_PUBLIC int execvp(const char *file, char *const argv[]) {
     ia2_real_resolve();
     ia2_event_exec(file, "execvp", false);
-    return ia2_real.execvp(file, argv);
+    return ia2_sealed.real.execvp(file, argv);
 }
 
 IA2_PUBLIC int execvpe(const char *file, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
     ia2_event_exec(file, "execvpe", false);
-    return ia2_real.execvpe(file, argv, envp);
+    return ia2_sealed.real.execvpe(file, argv, envp);
 }
 
 IA2_PUBLIC int fexecve(int fd, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
     ia2_event_exec(NULL, "fexecve", false);
-    return ia2_real.fexecve(fd, argv, envp);
+    return ia2_sealed.real.fexecve(fd, argv, envp);
 }
 
 IA2_PUBLIC int execveat(int folder, const char *path, char *const argv[], char *const envp[], int flags) {
     ia2_real_resolve();
     ia2_event_exec(path, "execveat", false);
-    return ia2_real.execveat(folder, path, argv, envp, flags);
+    return ia2_sealed.real.execveat(folder, path, argv, envp, flags);
 }
 
 IA2_PUBLIC int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
                            const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
     ia2_event_exec(path, "posix_spawn", true);
-    return ia2_real.posix_spawn(pid, path, actions, attributes, argv, envp);
+    return ia2_sealed.real.posix_spawn(pid, path, actions, attributes, argv, envp);
 }
 
 IA2_PUBLIC int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
                             const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
     ia2_event_exec(file, "posix_spawnp", true);
-    return ia2_real.posix_spawnp(pid, file, actions, attributes, argv, envp);
+    return ia2_sealed.real.posix_spawnp(pid, file, actions, attributes, argv, envp);
 }
 
 /* libc starts the shell within itself, where the hooks above are not asked. */
@@ -65,13 +65,13 @@ IA2_PUBLIC int system(const char *command) {
     if (command) { /* NULL only asks whether there is a shell */
         ia2_event_exec("/bin/sh", "system", true);
     }
-    return ia2_real.system(command);
+    return ia2_sealed.real.system(command);
 }
 
 IA2_PUBLIC FILE *popen(const char *command, const char *type) {
     ia2_real_resolve();
     ia2_event_exec("/bin/sh", "popen", true);
-    return ia2_real.popen(command, type);
+    return ia2_sealed.real.popen(command, type);
 }
 
 /* ---- the variadic ones: the arguments become an array on the stack, as glibc's own do it ----------------------------- */

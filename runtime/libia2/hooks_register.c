@@ -5,7 +5,7 @@
 #include "events.h"
 #include "objects.h"
 #include "owner.h"
-#include "real.h"
+#include "sealed.h"
 #include "records.h"
 #include "run.h"
 #include "stubs.h"
@@ -28,7 +28,7 @@ static inline bool owner_is_cached(const struct exit_record *record) {
  * then passes the registration on as it came, and the destructor runs uncovered (`bypassed`). */
 static inline struct exit_record *make_record(enum ia2_exit_kind kind, uintptr_t function, uintptr_t argument,
                                               uintptr_t dso, uintptr_t registrar, uint8_t flags) {
-    struct exit_record *record = ia2_ready ? ia2_record_new() : NULL;
+    struct exit_record *record = ia2_sealed.ready ? ia2_record_new() : NULL;
     if (!record) {
         ia2_count(&ia2_counters.bypassed);
         return NULL;
@@ -104,10 +104,10 @@ IA2_PUBLIC int __cxa_atexit(void (*function)(void *), void *argument, void *dso)
     struct exit_record *record = make_record(IA2_EXIT_CXA_ATEXIT, (uintptr_t)function, (uintptr_t)argument,
                                              (uintptr_t)dso, (uintptr_t)__builtin_return_address(0), 0);
     if (!record) {
-        return ia2_real.cxa_atexit(function, argument, dso);
+        return ia2_sealed.real.cxa_atexit(function, argument, dso);
     }
     ia2_record_number number = ia2_record_publish(record);
-    return finish(record, ia2_real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+    return finish(record, ia2_sealed.real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, dso));
 }
 
 /* No atexit here: glibc exports none on x86-64, each object has one of its own (libc_nonshared) that passes its dso_handle to
@@ -118,10 +118,10 @@ IA2_PUBLIC int on_exit(void (*function)(int, void *), void *argument) {
     struct exit_record *record = make_record(IA2_EXIT_ON_EXIT, (uintptr_t)function, (uintptr_t)argument, 0,
                                              (uintptr_t)__builtin_return_address(0), 0);
     if (!record) {
-        return ia2_real.on_exit(function, argument);
+        return ia2_sealed.real.on_exit(function, argument);
     }
     ia2_record_number number = ia2_record_publish(record);
-    return finish(record, ia2_real.on_exit(run_on_exit, (void *)number));
+    return finish(record, ia2_sealed.real.on_exit(run_on_exit, (void *)number));
 }
 
 IA2_PUBLIC int __cxa_thread_atexit_impl(void (*function)(void *), void *argument, void *dso) {
@@ -129,10 +129,10 @@ IA2_PUBLIC int __cxa_thread_atexit_impl(void (*function)(void *), void *argument
     struct exit_record *record = make_record(IA2_EXIT_THREAD_ATEXIT, (uintptr_t)function, (uintptr_t)argument,
                                              (uintptr_t)dso, (uintptr_t)__builtin_return_address(0), 0);
     if (!record) {
-        return ia2_real.cxa_thread_atexit_impl(function, argument, dso);
+        return ia2_sealed.real.cxa_thread_atexit_impl(function, argument, dso);
     }
     ia2_record_number number = ia2_record_publish(record);
-    return finish(record, ia2_real.cxa_thread_atexit_impl((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+    return finish(record, ia2_sealed.real.cxa_thread_atexit_impl((void (*)(void *))(void *)run_cxa, (void *)number, dso));
 }
 
 /* ---- quick_exit: the handler gets no argument of ours, so each has a stub of its own -------------------------------- */
@@ -160,15 +160,15 @@ IA2_PUBLIC int __cxa_at_quick_exit(void (*function)(void *), void *dso) {
     struct exit_record *record = make_record(IA2_EXIT_QUICK_EXIT, (uintptr_t)function, 0, (uintptr_t)dso,
                                              (uintptr_t)__builtin_return_address(0), 0);
     if (!record) {
-        return ia2_real.cxa_at_quick_exit(function, dso);
+        return ia2_sealed.real.cxa_at_quick_exit(function, dso);
     }
     uint32_t stub = take_stub(quick_records, IA2_QUICK_STUBS, ia2_record_publish(record));
     if (stub == IA2_QUICK_STUBS) {
         ia2_record_return(record);
         ia2_count(&ia2_counters.bypassed);
-        return ia2_real.cxa_at_quick_exit(function, dso);
+        return ia2_sealed.real.cxa_at_quick_exit(function, dso);
     }
-    int result = ia2_real.cxa_at_quick_exit((void (*)(void *))ia2_quick_stub(stub), dso);
+    int result = ia2_sealed.real.cxa_at_quick_exit((void (*)(void *))ia2_quick_stub(stub), dso);
     if (result != 0) {
         atomic_store(&quick_records[stub], 0);
     }
@@ -201,20 +201,20 @@ void ia2_run_key(void *value, uint32_t stub) {
 static int key_create(pthread_key_t *key, void (*destructor)(void *), uintptr_t registrar) {
     ia2_real_resolve();
     if (!destructor) {
-        return ia2_real.key_create(key, NULL);
+        return ia2_sealed.real.key_create(key, NULL);
     }
     struct exit_record *record =
         make_record(IA2_EXIT_PTHREAD_KEY, (uintptr_t)destructor, 0, 0, registrar, IA2_REPEATED);
     if (!record) {
-        return ia2_real.key_create(key, destructor);
+        return ia2_sealed.real.key_create(key, destructor);
     }
     uint32_t stub = take_stub(key_records, IA2_KEY_STUBS, ia2_record_publish(record));
     if (stub == IA2_KEY_STUBS) { /* as many live keys as glibc has: it will say so itself */
         ia2_record_return(record);
         ia2_count(&ia2_counters.bypassed);
-        return ia2_real.key_create(key, destructor);
+        return ia2_sealed.real.key_create(key, destructor);
     }
-    int result = ia2_real.key_create(key, (void (*)(void *))ia2_key_stub(stub));
+    int result = ia2_sealed.real.key_create(key, (void (*)(void *))ia2_key_stub(stub));
     if (result != 0) {
         atomic_store(&key_records[stub], 0);
     } else if (*key < IA2_KEY_STUBS) {
@@ -244,7 +244,7 @@ IA2_PUBLIC int pthread_key_delete(pthread_key_t key) {
     ia2_real_resolve();
     /* Before glibc may give the number to another thread. */
     uint16_t stub = key < IA2_KEY_STUBS ? atomic_exchange(&stub_of_key[key], 0) : 0;
-    int result = ia2_real.key_delete(key);
+    int result = ia2_sealed.real.key_delete(key);
     if (stub != 0 && result != 0) {
         atomic_store(&stub_of_key[key], stub);
     } else if (stub != 0) {

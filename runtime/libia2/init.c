@@ -4,7 +4,8 @@
 #include "identify.h"
 #include "map.h"
 #include "objects.h"
-#include "real.h"
+#include "sealed.h"
+#include "secret.h"
 #include "stubs.h"
 #include "system.h"
 
@@ -51,12 +52,13 @@ static void initialise(int argc, char **argv, char **envp) {
         ia2_complain("cannot write events there; give a path, fd:N of an open descriptor, or 1", wrong);
     }
     check_settings();
+    ia2_secret_make();
     load_map();
     ia2_event_start();
-    ia2_real.cxa_atexit((void (*)(void *))(void *)last_at_exit, NULL, NULL);
-    ia2_real.cxa_at_quick_exit((void (*)(void *))(void *)last_at_quick_exit, NULL);
+    ia2_sealed.real.cxa_atexit((void (*)(void *))(void *)last_at_exit, NULL, NULL);
+    ia2_sealed.real.cxa_at_quick_exit((void (*)(void *))(void *)last_at_quick_exit, NULL);
     ia2_objects_sync();
-    ia2_ready = true;
+    ia2_sealed.ready = true;
 }
 
 __attribute__((section(".init_array"), used)) static void (*const start)(int, char **, char **) = initialise;

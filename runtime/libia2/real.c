@@ -1,11 +1,8 @@
-#include "real.h"
-
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct ia2_real ia2_real;
-bool ia2_ready;
+#include "sealed.h"
 
 /* Where each answer goes. */
 static const struct {
@@ -38,6 +35,6 @@ static const struct {
 void ia2_real_resolve_now(void) {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         void *found = dlsym(RTLD_NEXT, table[i].name);
-        *(void **)((char *)&ia2_real + table[i].offset) = found;
+        *(void **)((char *)&ia2_sealed.real + table[i].offset) = found;
     }
 }

@@ -35,19 +35,6 @@ struct ia2_real {
     FILE *(*popen)(const char *, const char *);
 };
 
-extern struct ia2_real ia2_real;
-
-/* Fills `ia2_real` once; later calls return at once. The constructor calls it, and any hook that is called before it. */
-void ia2_real_resolve_now(void);
-static inline void ia2_real_resolve(void) {
-    if (__builtin_expect(!ia2_real.cxa_atexit, 0)) {
-        ia2_real_resolve_now();
-    }
-}
-
-/* True when the runtime is set up and hooks may do more than pass on. */
-extern bool ia2_ready;
-
 #define IA2_PUBLIC __attribute__((visibility("default")))
 
 #endif

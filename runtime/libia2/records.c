@@ -3,15 +3,15 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "gate.h"
 #include "run.h"
 #include "system.h"
+#include "tamper.h"
 
 /* One range of addresses, reserved once and opened step by step: whether a pointer is a record is one comparison, and an
  * index needs no search. */
 #define RESERVED (256ul << 20) /* 4 million records */
-#define STEP (128ul << 10)
-#define LARGE_STEP (4ul << 20)
-#define HUGE_PAGE (2ul << 20)
+#define STEP (128ul << 10)    /* what is opened at a time, and so the memory that may lie idle */
 
 struct ia2_record_table ia2_records;
 
@@ -27,38 +27,41 @@ static bool reserve(void) {
     while (limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur / 64 && size > 2 * STEP) {
         size /= 2;
     }
-    long at = ia2_syscall(SYS_mmap, 0, (long)(size + HUGE_PAGE), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+    long at = ia2_syscall(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                           -1, 0);
     if (at < 0 && at > -4096) {
         return false;
     }
     reserved = size;
-    ia2_records.base = (struct exit_record *)(((uintptr_t)at + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+    ia2_records.base = (struct exit_record *)at;
     return true;
 }
 
-/* Opens one more step, a quarter of what is open where that is more. The first pages come as they are touched; later ones at
- * once, and huge where the kernel has such, which costs a fraction of their faults. Both are hints: failure is no matter. */
-static bool open_step(void) {
-    size_t done = opened;
-    size_t step = done / 4 / STEP * STEP;
-    step = step < STEP ? STEP : step > LARGE_STEP ? LARGE_STEP : step;
-    if (step >= HUGE_PAGE) {
-        step = (done + step) / HUGE_PAGE * HUGE_PAGE - done; /* huge pages end where they should */
+static long make_writable(uintptr_t at) {
+    if (ia2_sealed.runtime_key) {
+        return ia2_syscall4(SYS_pkey_mprotect, (long)at, STEP, PROT_READ | PROT_WRITE, ia2_sealed.runtime_key);
     }
-    uintptr_t at = (uintptr_t)ia2_records.base + done;
-    if (done + step > reserved || ia2_mprotect(at, step, PROT_READ | PROT_WRITE) != 0) {
+    return ia2_mprotect(at, STEP, PROT_READ | PROT_WRITE);
+}
+
+/* Opens one more step. The first pages come as they are touched; later ones at once, which costs a fraction of their faults. That is
+ * a hint: failure is no matter. */
+static bool open_step(void) {
+    uintptr_t at = (uintptr_t)ia2_records.base + opened;
+    if (opened + STEP > reserved || make_writable(at) != 0) {
         return false;
     }
-    if (step >= HUGE_PAGE) {
-        ia2_syscall3(SYS_madvise, (long)at, (long)step, MADV_HUGEPAGE);
+    if (opened > 0) {
+        ia2_syscall3(SYS_madvise, (long)at, STEP, MADV_POPULATE_WRITE); /* Linux 5.14 */
     }
-    if (done > 0) {
-        ia2_syscall3(SYS_madvise, (long)at, (long)step, MADV_POPULATE_WRITE); /* Linux 5.14 */
-    }
-    opened = done + step;
+    opened += STEP;
     atomic_store_explicit(&ia2_records.room, (uint32_t)(opened / sizeof(struct exit_record)), memory_order_release);
     return true;
+}
+
+bool ia2_records_tag(void) {
+    return opened == 0 || ia2_syscall4(SYS_pkey_mprotect, (long)ia2_records.base, (long)opened, PROT_READ | PROT_WRITE,
+                                       ia2_sealed.runtime_key) == 0;
 }
 
 static bool has_room(uint32_t index) { return index < atomic_load_explicit(&ia2_records.room, memory_order_acquire); }
@@ -102,11 +105,25 @@ struct exit_record *ia2_record_new_slow(void) {
     return ia2_records.base + index;
 }
 
+static bool is_intact(const struct exit_record *record) {
+    return record->mac == ia2_record_mac(record) && record->outcome == IA2_SUCCESS && record->unused == 0 &&
+           atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_LIVE;
+}
+
 bool ia2_record_claim(struct exit_record *record) {
     ia2_record_number number = atomic_load_explicit(&record->number, memory_order_acquire);
-    bool live = (uint32_t)number != 0;
-    if (!live || (record->flags & IA2_REPEATED)) {
-        return live;
+    if ((uint32_t)number == 0) {
+        return false;
+    }
+    if (ia2_sealed.enforcing && !is_intact(record)) {
+        /* Another thread may have been faster: then it is not live any more, which is something else. */
+        if (atomic_load_explicit(&record->number, memory_order_acquire) == number) {
+            ia2_tampered("an exit record was changed after its registration", NULL);
+        }
+        return false;
+    }
+    if (record->flags & IA2_REPEATED) {
+        return true;
     }
     if (!atomic_compare_exchange_strong(&record->number, &number, number & IA2_GENERATION_MASK)) {
         return false; /* another thread was faster */
@@ -115,10 +132,22 @@ bool ia2_record_claim(struct exit_record *record) {
     return true;
 }
 
+void ia2_record_copy(struct exit_record *copy, const struct exit_record *record) {
+    copy->function = record->function;
+    copy->argument = record->argument;
+    atomic_store_explicit(&copy->dso, ia2_record_dso(record), memory_order_relaxed);
+    copy->registrar = record->registrar;
+    copy->owner = record->owner;
+    copy->also = record->also;
+    copy->kind = record->kind;
+    copy->flags = record->flags;
+    atomic_store_explicit(&copy->state, IA2_COPY, memory_order_relaxed);
+}
+
 void ia2_record_free(struct exit_record *record) {
     uint8_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
     if (state == IA2_DONE) {
-        ia2_count(&ia2_counters.ran); /* the slot will not tell any more */
+        ia2_count_run(record); /* the slot will not tell any more */
     }
     if (state != IA2_FREE) {
         ia2_count(&ia2_counters.registered);
@@ -154,8 +183,10 @@ void ia2_record_census(struct ia2_census *census) {
     const struct exit_record *record;
     for (uint32_t i = 0; (record = ia2_record_at(i)); i++) {
         uint8_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
-        census->registered += state != IA2_FREE;
-        census->ran += state == IA2_DONE || state == IA2_RUNNING;
+        census->registered += state != IA2_FREE && state != IA2_COPY;
         census->live += state == IA2_LIVE;
+        if (state == IA2_DONE || state == IA2_RUNNING || state == IA2_COPY) {
+            ia2_count_run(record);
+        }
     }
 }

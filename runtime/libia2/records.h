@@ -9,13 +9,27 @@
 #include <sys/single_threaded.h>
 
 #include "ia2_exit.h"
+#include "sealed.h"
+#include "secret.h"
+#include "siphash.h"
 
-enum ia2_record_state { IA2_FREE, IA2_LIVE, IA2_RUNNING, IA2_DONE };
+enum ia2_record_state { IA2_FREE, IA2_LIVE, IA2_RUNNING, IA2_DONE, IA2_COPY /* one run of a record that repeats */ };
 
 enum ia2_record_flag {
     IA2_FOREIGN = 1,  /* the registrar seems to be another compartment than the owner */
     IA2_VAGUE = 2,    /* the argument lies in a WEAK or UNIQUE symbol of another object: `also` is open too */
     IA2_REPEATED = 4, /* runs many times (pthread_key): stays live */
+};
+
+/* How a destructor fared. Each that ran has one of these. */
+enum ia2_outcome {
+    IA2_SUCCESS,
+    IA2_FALLBACK,   /* nobody owns it: it ran with the fallback's rights */
+    IA2_VIOLATION,  /* it touched closed memory, and went on or ended the process */
+    IA2_CONTAINED,  /* it touched closed memory and was abandoned */
+    IA2_UNENFORCED, /* nothing was closed for it */
+    IA2_BYPASSED,   /* everything was open because somebody asked for that */
+    IA2_OUTCOMES,
 };
 
 /* What glibc is given: generation << 32 | index + 1. Never 0 in its low half. */
@@ -38,10 +52,22 @@ struct exit_record {
     uint8_t kind;   /* enum ia2_exit_kind */
     uint8_t flags;
     _Atomic uint8_t state; /* enum ia2_record_state */
-    uint8_t unused;
+    uint8_t outcome;       /* enum ia2_outcome, once it has run */
+    union {
+        uint64_t mac;       /* while live: of all above but state and outcome, and of serial */
+        uintptr_t outer_sp; /* while running: ia2_call_sp of the destructor that this one interrupted */
+    };
+    union {
+        uint32_t serial; /* while live: place in the order of all registrations */
+        uint32_t outer;  /* while running: index + 1 of the record of the destructor that this one interrupted */
+    };
+    union {
+        uint32_t unused;     /* while live: 0 */
+        uint32_t outer_pkru; /* while running: what PKRU goes back to */
+    };
 };
 
-_Static_assert(sizeof(struct exit_record) <= 64, "64 bytes a record is the published limit");
+_Static_assert(sizeof(struct exit_record) == 64, "64 bytes a record is the published limit");
 
 #define IA2_GENERATION_MASK 0xffffffff00000000u
 
@@ -50,11 +76,15 @@ struct ia2_record_table {
     struct exit_record *base;   /* NULL: nothing reserved yet */
     _Atomic uint32_t used;      /* slots handed out at least once */
     _Atomic uint32_t room;      /* slots whose memory is there */
+    _Atomic uint32_t serial;    /* of the last registration */
     _Atomic uint64_t free_list; /* tag << 32 | index + 1: the tag makes the compare-and-swap safe against ABA */
 };
 extern struct ia2_record_table ia2_records;
 
 struct exit_record *ia2_record_new_slow(void);
+
+/* Tags the table with the runtime's own key, once, from the constructor. False where the kernel refused. */
+bool ia2_records_tag(void);
 
 /* A new record in state `free` that only the caller knows; NULL when memory or numbers ran out. Any thread, no lock. */
 static inline struct exit_record *ia2_record_new(void) {
@@ -85,12 +115,40 @@ static inline uintptr_t ia2_record_registrar(const struct exit_record *record) {
     return record->kind == IA2_EXIT_FINI_ARRAY || record->kind == IA2_EXIT_FINI ? 0 : record->registrar;
 }
 
+/* The code of a live record: who changes it without knowing the key is found out (ia2_record_claim()). */
+static inline uint64_t ia2_record_mac(const struct exit_record *record) {
+    const uint64_t words[] = {
+        record->function,
+        record->argument,
+        atomic_load_explicit(&record->number, memory_order_relaxed),
+        atomic_load_explicit(&record->dso, memory_order_relaxed),
+        record->registrar,
+        (uint64_t)record->owner | (uint64_t)record->also << 16 | (uint64_t)record->kind << 32 |
+            (uint64_t)record->flags << 40,
+        record->serial,
+    };
+    return ia2_siphash_words(ia2_secret, words, sizeof words / sizeof *words);
+}
+
+/* To be called after each change of a live record. Where nothing is enforced nobody looks at the code. */
+static inline void ia2_record_seal(struct exit_record *record) {
+    if (ia2_sealed.enforcing) {
+        record->mac = ia2_record_mac(record);
+    }
+}
+
 /* Makes the filled record live and returns its number. */
 static inline ia2_record_number ia2_record_publish(struct exit_record *record) {
     ia2_record_number number = (atomic_load_explicit(&record->number, memory_order_relaxed) & IA2_GENERATION_MASK) |
                                (ia2_record_place(record) + 1u);
+    uint32_t serial = atomic_load_explicit(&ia2_records.serial, memory_order_relaxed) + 1;
+    atomic_store_explicit(&ia2_records.serial, serial, memory_order_relaxed); /* of two at once, either is before the other */
+    record->serial = serial;
+    record->unused = 0;
+    record->outcome = IA2_SUCCESS;
     atomic_store_explicit(&record->state, IA2_LIVE, memory_order_relaxed);
     atomic_store_explicit(&record->number, number, memory_order_release);
+    ia2_record_seal(record);
     return number;
 }
 
@@ -104,8 +162,11 @@ static inline struct exit_record *ia2_record_find(ia2_record_number number) {
     return atomic_load_explicit(&record->number, memory_order_acquire) == number ? record : NULL;
 }
 
-/* live -> running; false when the state does not allow it. Records that repeat stay live. */
+/* live -> running; false when the state does not allow it. Records that repeat stay live. A record that has been changed since it
+ * was published ends the process. */
 bool ia2_record_claim(struct exit_record *record);
+/* Makes `copy`, which only the caller knows, a running copy of a live record that repeats. */
+void ia2_record_copy(struct exit_record *copy, const struct exit_record *record);
 /* Back to the free slots, and counted. The caller must be the only one who can still reach it. */
 void ia2_record_free(struct exit_record *record);
 /* The same for a registration that glibc refused: it never was. */
@@ -114,9 +175,9 @@ void ia2_record_return(struct exit_record *record);
 uint32_t ia2_record_index(const struct exit_record *record); /* UINT32_MAX: not in the runtime's table */
 struct exit_record *ia2_record_at(uint32_t index);           /* index < the count of slots ever used, else NULL */
 
-/* What the slots say now; records freed before are in ia2_counters. Linear in the slots: at the end only. */
+/* What the slots say now; adds their runs to ia2_runs. Linear in the slots: once, at the end. */
 struct ia2_census {
-    uint64_t registered, ran, live;
+    uint64_t registered, live;
 };
 void ia2_record_census(struct ia2_census *census);
 

@@ -1,87 +1,164 @@
 #include "run.h"
 
+#include "attach.h"
+#include "backend.h"
+#include "dispatch.h"
 #include "events.h"
 #include "objects.h"
 #include "system.h"
-#include "takeover.h"
 
-__thread struct ia2_thread ia2_thread;
 struct ia2_counters ia2_counters;
-bool ia2_unwatched_exit;
+_Atomic uint32_t ia2_runs[IA2_OWNERS][IA2_OUTCOMES];
 
-static _Atomic bool exiting;
 static _Atomic uint64_t sequence;
 
-bool ia2_exiting(void) { return atomic_load_explicit(&exiting, memory_order_relaxed); }
-
-void ia2_exit_begin(enum ia2_exit_how how, int status) {
-    static const char *const names[] = {"main", "exit", "quick_exit", "destructor"};
-    if (ia2_exiting() || atomic_exchange(&exiting, true)) {
-        return;
-    }
-    ia2_event_exit(names[how], status);
-    ia2_objects_sync();
-    ia2_unwatched_exit = !ia2_watching;
-}
-
-bool ia2_pkru_of(uint16_t id, uint32_t *pkru) {
-    *pkru = IA2_PKRU_SHARED;
-    if (id > IA2_LAST_KEY) {
-        return false;
-    }
-    *pkru &= ~(3u << (2 * id));
-    return true;
-}
-
-/* The rights that `record` runs with. Nobody's record gets all rights, until policies exist (docs/exit-handling.md, "Ownership", 6). */
-static bool wanted_pkru(const struct exit_record *record, uint32_t *pkru) {
-    if (record->owner == IA2_NO_OWNER) {
-        *pkru = IA2_PKRU_OPEN;
-        return true;
-    }
-    bool known = ia2_pkru_of(record->owner, pkru);
-    if (record->flags & IA2_VAGUE) {
-        uint32_t other;
-        known = ia2_pkru_of(record->also, &other) && known;
-        *pkru &= other;
-    }
-    return known;
+void ia2_count_run(const struct exit_record *record) {
+    uint8_t outcome = record->outcome < IA2_OUTCOMES ? record->outcome : IA2_SUCCESS;
+    atomic_fetch_add_explicit(&ia2_runs[ia2_owner_row(record->owner)][outcome], 1, memory_order_relaxed);
 }
 
 bool ia2_running(struct ia2_running *now) {
-    *now = ia2_thread.running;
+    const struct ia2_thread *thread = ia2_self();
+    *now = (struct ia2_running){thread->running, thread->sequence};
     return now->record != NULL;
 }
 
-static void call(uintptr_t function, uintptr_t first, uintptr_t second) {
-    /* Every kind fits this type: arguments that a function does not take stay unread in their registers. */
-    ((void (*)(uintptr_t, uintptr_t))function)(first, second);
+/* ---- order --------------------------------------------------------------------------------------------------------------------------- */
+
+/* At exit the handlers of the exit list run last registered first. One that was registered after the previous one, and before that one
+ * ran, should have run before it. */
+static void check_order(const struct ia2_thread *thread, const struct exit_record *record) {
+    static uint32_t last, newest;
+    bool listed =
+        record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
+    if (!listed || !ia2_exiting() || thread->finalising || thread->unloading) {
+        return; /* a finalised object runs its own handlers only */
+    }
+    if (last != 0 && record->serial > last && record->serial <= newest) {
+        ia2_count(&ia2_counters.out_of_order);
+    }
+    last = record->serial;
+    newest = atomic_load_explicit(&ia2_records.serial, memory_order_relaxed);
 }
 
-/* The same with events around it. Time is counted from just before the call to just after it, without our writing. */
-static void call_traced(const struct exit_record *record, uintptr_t first, uintptr_t second) {
-    uint64_t number = atomic_fetch_add_explicit(&sequence, 1, memory_order_relaxed) + 1;
-    uint32_t resting = ia2_exiting() ? IA2_PKRU_SHARED : IA2_PKRU_OPEN;
-    uint32_t before = ia2_thread.depth ? ia2_thread.pkru : resting;
+/* ---- rights -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Nobody's record gets all rights, until policies exist (docs/exit-handling.md, "Ownership", 6). */
+static struct ia2_rights rights_of(const struct exit_record *record) {
+    if (record->owner == IA2_NO_OWNER || ia2_sealed.allow_all) {
+        return (struct ia2_rights){.all = true};
+    }
+    uint16_t also = record->flags & IA2_VAGUE ? record->also : 0;
+    return (struct ia2_rights){.owner = record->owner, .also = also};
+}
+
+/* Of the code that the destructor interrupts: another destructor, or none. */
+static struct ia2_rights rights_around(const struct exit_record *outer) {
+    return outer ? rights_of(outer) : (struct ia2_rights){0};
+}
+
+static uint8_t expected_outcome(const struct exit_record *record, const char *unenforced) {
+    if (ia2_sealed.allow_all) {
+        return IA2_BYPASSED;
+    }
+    if (record->owner == IA2_NO_OWNER) {
+        return IA2_FALLBACK;
+    }
+    return unenforced && ia2_sealed.enforcing ? IA2_UNENFORCED : IA2_SUCCESS;
+}
+
+/* ---- the call -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Returns true where it was abandoned. */
+static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second, bool closed) {
+    uint32_t slot = ia2_thread_slot(thread);
+    record->outer_sp = ia2_call_sp[slot];
+    bool intercepted = ia2_dispatch_intercept(closed);
+    bool abandoned;
+    if (closed && ia2_sealed.backend == IA2_BACKEND_PKU) {
+        void *stack = ia2_host_stack(record->owner == IA2_NO_OWNER ? 0 : record->owner);
+        ia2_sealed.wanted[slot] = thread->pkru;
+        atomic_fetch_add_explicit(&ia2_counters.wrpkru, 2, memory_order_relaxed);
+        abandoned = ia2_call_pku(record->function, first, second, slot, stack);
+    } else {
+        abandoned = ia2_call(record->function, first, second, slot);
+    }
+    ia2_dispatch_intercept(intercepted);
+    ia2_call_sp[slot] = record->outer_sp;
+    return abandoned;
+}
+
+/* Events and time around the call. Time is counted from just before it to just after it, without our writing. */
+static bool call_traced(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second,
+                        const char *unenforced, uint32_t before) {
+    const uint64_t outer = thread->sequence;
+    const uint64_t number = atomic_fetch_add_explicit(&sequence, 1, memory_order_relaxed) + 1;
+    const struct ia2_rights rights = rights_of(record);
     uint32_t wanted;
-    bool known = wanted_pkru(record, &wanted);
+    bool known = ia2_pkru_of_rights(&rights, &wanted);
     if (record->owner == IA2_NO_OWNER) {
         ia2_event_fallback(record, number);
     }
-    ia2_event_enter(record, number, before, known, wanted);
-    ia2_thread.pkru = wanted;
-    ia2_thread.depth++;
-    struct ia2_running outer = ia2_thread.running;
-    ia2_thread.running = (struct ia2_running){record, number};
-    uint64_t overhead = ia2_thread.overhead;
+    ia2_event_enter(record, number, before, known, wanted, ia2_sealed.enforcing ? unenforced : NULL);
+    thread->sequence = number;
+    uint64_t overhead = thread->overhead;
     uint64_t start = ia2_now();
-    call(record->function, first, second);
+    bool abandoned = call(thread, record, first, second, !unenforced);
     uint64_t spent = ia2_now() - start;
-    overhead = ia2_thread.overhead - overhead;
-    ia2_thread.running = outer;
-    ia2_thread.depth--;
-    ia2_thread.pkru = before;
+    overhead = thread->overhead - overhead;
+    thread->sequence = outer;
     ia2_event_leave(record, number, spent > overhead ? spent - overhead : 0, before);
+    return abandoned;
+}
+
+/* What PKRU is now, as far as it can be told: between destructors, outside them, or in the one that is interrupted. */
+static uint32_t present_pkru(const struct ia2_thread *thread) {
+    if (thread->depth > 0) {
+        return thread->pkru;
+    }
+    if (ia2_sealed.backend == IA2_BACKEND_PKU) {
+        return thread->resting ? thread->resting_pkru : ia2_rdpkru() | ia2_sealed.runtime_bits;
+    }
+    return ia2_exiting() ? IA2_PKRU_SHARED : IA2_PKRU_OPEN;
+}
+
+/* The record is claimed: nobody else runs it. */
+static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second) {
+    struct exit_record *outer = thread->running;
+    const struct ia2_rights rights = rights_of(record);
+    record->outer_pkru = present_pkru(thread);
+    record->outer = outer ? ia2_record_place(outer) + 1u : 0;
+    const char *unenforced = ia2_sealed.enforcing ? ia2_close_enter(thread, &rights) : "nothing is enforced";
+    if (!ia2_sealed.enforcing) {
+        ia2_pkru_of_rights(&rights, &thread->pkru);
+    }
+    record->outcome = expected_outcome(record, unenforced);
+    thread->running = record;
+    thread->depth++;
+    bool abandoned = ia2_tracing ? call_traced(thread, record, first, second, unenforced, record->outer_pkru)
+                                 : call(thread, record, first, second, !unenforced);
+    (void)abandoned; /* its outcome says so */
+    thread->depth--;
+    thread->running = record->outer ? ia2_record_at(record->outer - 1u) : NULL;
+    thread->pkru = record->outer_pkru;
+    if (ia2_sealed.enforcing) {
+        const struct ia2_rights around = rights_around(thread->running);
+        ia2_close_leave(thread, &around);
+    }
+}
+
+/* A record that repeats may run in several threads at once: each run has a record of its own. */
+static void run_again(struct ia2_thread *thread, const struct exit_record *record, uintptr_t first, uintptr_t second) {
+    struct exit_record *copy = ia2_record_new();
+    if (!copy) {
+        ia2_count(&ia2_counters.bypassed);
+        ((void (*)(uintptr_t, uintptr_t))record->function)(first, second);
+        return;
+    }
+    ia2_record_copy(copy, record);
+    run(thread, copy, first, second);
+    ia2_count_run(copy);
+    ia2_record_return(copy);
 }
 
 static void refuse(const char *detail) {
@@ -89,42 +166,42 @@ static void refuse(const char *detail) {
     ia2_event_fault("a destructor was refused", detail);
 }
 
-void ia2_run_destructor(const struct exit_record *given) {
-    uint32_t index = ia2_record_index(given);
-    struct exit_record *record = ia2_record_at(index);
-    if (!record) {
-        refuse("the record is not in the runtime's table");
-        return;
-    }
+static void run_checked(struct ia2_thread *thread, struct exit_record *record) {
     uintptr_t first = record->argument;
     uintptr_t second = 0;
-    if (ia2_thread.record == record) {
-        first = ia2_thread.first;
-        second = ia2_thread.second;
-        ia2_thread.record = NULL;
+    if (thread->record == record) {
+        first = thread->first;
+        second = thread->second;
+        thread->record = NULL;
     }
     if (!ia2_record_claim(record)) {
         refuse("its record is not live: it has run already, or was never registered");
         return;
     }
-    if (__builtin_expect(record->owner == IA2_NO_OWNER, 0)) {
-        ia2_count(&ia2_counters.fallback);
-    }
-    if (__builtin_expect(ia2_tracing, 0)) {
-        call_traced(record, first, second);
-    } else {
-        call(record->function, first, second);
-    }
+    check_order(thread, record);
     if (record->flags & IA2_REPEATED) {
-        ia2_count(&ia2_counters.ran);
+        run_again(thread, record, first, second);
     } else {
+        run(thread, record, first, second);
         atomic_store_explicit(&record->state, IA2_DONE, memory_order_release);
     }
 }
 
-void ia2_run_with(const struct exit_record *record, uintptr_t first, uintptr_t second) {
-    ia2_thread.record = record;
-    ia2_thread.first = first;
-    ia2_thread.second = second;
+void ia2_run_destructor(const struct exit_record *given) {
+    uint32_t before = ia2_gate_open();
+    struct exit_record *record = ia2_record_at(ia2_record_index(given));
+    if (record) {
+        run_checked(ia2_self(), record);
+    } else {
+        refuse("the record is not in the runtime's table");
+    }
+    ia2_gate_close(before);
+}
+
+void ia2_run_with(struct exit_record *record, uintptr_t first, uintptr_t second) {
+    struct ia2_thread *thread = ia2_self();
+    thread->record = record;
+    thread->first = first;
+    thread->second = second;
     ia2_run_destructor(record);
 }

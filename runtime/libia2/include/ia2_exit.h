@@ -46,6 +46,22 @@ IA2_EXIT_PUBLIC const struct ia2_destructor *ia2_destructor_lookup(const void *f
  * pointer that is no live record of the runtime is refused (an event `fault`) and nothing runs. */
 IA2_EXIT_PUBLIC void ia2_run_destructor(const struct exit_record *record);
 
+/* A runtime that owns protection keys and has tagged its own pages (IA2 for one): whose destructors run with its keys and on its
+ * stacks. The functions are called during the exit phase, at dlclose and at the end of a thread, in the thread that is about to run a
+ * destructor, with PKRU open for all the host's memory; they must not allocate, lock or call back. */
+struct ia2_exit_host {
+    uint32_t size;                            /* sizeof(struct ia2_exit_host) */
+    uint32_t shared_pkru;                     /* PKRU with which only what every compartment needs is open: key 0, libc's memory */
+    int (*key_of)(uint32_t compartment);      /* key of that compartment's pages, -1: it has none */
+    void *(*stack_of)(uint32_t compartment);  /* top of the calling thread's stack for it, 16-byte aligned; NULL: stay on the present
+                                                 one. The pointer itself may be NULL, too */
+};
+
+/* From now on ia2exit tags no page, and gives each destructor shared_pkru with its owner's key open; the host's PKRU is what is saved and
+ * restored around it. Once in a process, before exit, from any thread; `host` is copied. Returns 0, -ENOTSUP (the backend is not pku),
+ * -EINVAL (a wrong size, no key_of, or key 0 closed), -EBUSY (attached already, or the exit phase has begun). */
+IA2_EXIT_PUBLIC int ia2_exit_attach(const struct ia2_exit_host *host);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

@@ -1,0 +1,40 @@
+#include "attach.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "gate.h"
+#include "ia2_exit.h"
+#include "run.h"
+
+static struct ia2_exit_host host; /* size 0: nobody is attached */
+
+bool ia2_host_attached(void) { return host.size != 0; }
+
+uint32_t ia2_host_pkru(uint16_t id) {
+    int key = id == 0 ? -1 : host.key_of(id);
+    return key > 0 && key <= (int)IA2_LAST_KEY ? host.shared_pkru & ~ia2_key_bits((unsigned)key) : host.shared_pkru;
+}
+
+void *ia2_host_stack(uint16_t id) { return host.size != 0 && host.stack_of && id != 0 ? host.stack_of(id) : NULL; }
+
+static int attach(const struct ia2_exit_host *given) {
+    if (!given || given->size != sizeof *given || !given->key_of || (given->shared_pkru & 3u) != 0) {
+        return -EINVAL;
+    }
+    if (ia2_sealed.backend != IA2_BACKEND_PKU) {
+        return -ENOTSUP;
+    }
+    if (host.size != 0 || ia2_exiting()) {
+        return -EBUSY;
+    }
+    host = *given;
+    return 0;
+}
+
+int ia2_exit_attach(const struct ia2_exit_host *given) {
+    uint32_t before = ia2_gate_open();
+    int result = attach(given);
+    ia2_gate_close(before);
+    return result;
+}

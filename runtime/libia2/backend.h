@@ -1,0 +1,52 @@
+/* How memory is closed: by page protections (close_mprotect.c) or protection keys (close_pku.c), or not at all.
+ *
+ * Everything here runs behind an open gate. Memory is closed from ia2_close_begin() to ia2_close_end(): during the exit phase, and
+ * around the destructors of a dlclose or of a thread that ends. */
+#ifndef IA2_BACKEND_H
+#define IA2_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pieces.h"
+#include "thread.h"
+
+#define IA2_PAGE 4096u
+
+/* ---- for run.c, hooks and init.c ------------------------------------------------------------------------------------------------ */
+
+/* Chooses the backend that `wanted` names ("" or "auto": the first that works), when the objects of the start are known. Returns NULL, or
+ * why the one that was asked for cannot be had; then nothing is chosen. Only from the constructor, before any other thread exists. */
+const char *ia2_backend_choose(const char *wanted);
+
+/* Closes all that can be closed. Returns NULL, or why nothing could be. */
+const char *ia2_close_begin(struct ia2_thread *thread);
+/* Opens everything again. */
+void ia2_close_end(struct ia2_thread *thread);
+bool ia2_is_closing(void);
+
+/* Gives the calling thread these rights for its next call, closing memory first where that is not done yet. Returns NULL, or why
+ * nothing is closed for it. */
+const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *rights);
+/* The rights of the code around that call again: of the destructor that it interrupted, or those between destructors. */
+void ia2_close_leave(struct ia2_thread *thread, const struct ia2_rights *outer);
+
+/* ---- for the fault and system-call handlers --------------------------------------------------------------------------------------- */
+
+/* The piece of closed memory at `address` that the rights of `thread` do not cover; NULL where it is open or none of ours. */
+const struct ia2_piece *ia2_closed_at(const struct ia2_thread *thread, uintptr_t address);
+
+/* Key of a compartment's memory, 0: none. Backend pku. */
+uint8_t ia2_key_of(uint16_t compartment);
+
+/* Everything is open again, as a core file is to show it; nothing else changes. */
+void ia2_open_for_core(void);
+
+/* PKRU with which compartment 0 and `id` are open (computed, where there are no keys: number = key). Returns false when no key stands for it. */
+bool ia2_pkru_of(uint16_t id, uint32_t *pkru);
+bool ia2_pkru_of_rights(const struct ia2_rights *rights, uint32_t *pkru);
+
+/* Forgets the pieces of an object that is about to be unmapped, opened before. Under the lock of the object table. */
+void ia2_close_forget(uint32_t slot);
+
+#endif

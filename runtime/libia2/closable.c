@@ -1,0 +1,58 @@
+/* The pieces of memory that there are to close, by address and by compartment. */
+#include <dlfcn.h>
+
+#include "close.h"
+#include "objects.h"
+#include "run.h"
+
+#define MAX_PIECES 8192u
+
+static struct ia2_piece pieces[MAX_PIECES]; /* by address; number i is pieces[i - 1] */
+static uint16_t next_of[MAX_PIECES];
+static uint16_t first_of[IA2_MAP_MAX_COMPARTMENT + 1u];
+static uint32_t count;
+
+const char *ia2_pieces_refresh(void) {
+    for (uint32_t i = 0; i < count; i++) {
+        first_of[pieces[i].compartment] = IA2_NO_PIECE;
+    }
+    count = ia2_pieces_make(pieces, MAX_PIECES);
+    const char *wrong = count == IA2_PIECES_UNREADABLE ? "/proc/self/maps cannot be read"
+                        : count > MAX_PIECES           ? "there is too much memory to close"
+                                                       : NULL;
+    count = wrong ? 0 : count;
+    for (uint32_t number = count; number > 0; number--) {
+        uint16_t compartment = pieces[number - 1].compartment;
+        next_of[number - 1] = first_of[compartment];
+        first_of[compartment] = (uint16_t)number;
+    }
+    return wrong;
+}
+
+uint32_t ia2_pieces_count(void) { return count; }
+
+struct ia2_piece *ia2_piece_number(uint32_t number) { return &pieces[number - 1]; }
+
+uint32_t ia2_piece_first_of(uint16_t compartment) {
+    return compartment <= IA2_MAP_MAX_COMPARTMENT ? first_of[compartment] : IA2_NO_PIECE;
+}
+
+uint32_t ia2_piece_next_of(uint32_t number) { return next_of[number - 1]; }
+
+const struct ia2_piece *ia2_piece_known_at(uintptr_t address) { return ia2_piece_at(pieces, count, address); }
+
+bool ia2_piece_is_there(const struct ia2_piece *piece) {
+    const struct ia2_object *object = ia2_object(piece->slot);
+    struct dl_find_object found;
+    return object->map && piece->start < piece->end && _dl_find_object((void *)object->start, &found) == 0 &&
+           found.dlfo_link_map == object->map;
+}
+
+void ia2_pieces_forget(uint32_t slot, void (*open)(struct ia2_piece *piece)) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (pieces[i].slot == slot) {
+            open(&pieces[i]);
+            pieces[i].slot = IA2_NO_OBJECT; /* its place in the order of addresses stays */
+        }
+    }
+}

@@ -1,0 +1,173 @@
+/* Backend mprotect: page protections, for the whole process. A switch costs system calls, so the pages of the previous owner close only
+ * when another one's turn comes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/single_threaded.h>
+#include <sys/stat.h>
+
+#include "close.h"
+#include "objects.h"
+#include "park.h"
+#include "run.h"
+#include "system.h"
+
+enum { OPEN, CLOSED };
+
+static volatile uint32_t switches;
+static struct ia2_rights open_now; /* what is open, besides shared memory; only while closing */
+
+static bool protect(uintptr_t start, uintptr_t end, int protection) {
+    ia2_count(&ia2_counters.mprotect);
+    return ia2_mprotect(start, end - start, protection) == 0;
+}
+
+/* The state says "closed" before the page is and until it is no longer: a signal handler that comes in between and needs the page
+ * opens it once more than necessary. */
+static void open_piece(struct ia2_piece *piece) {
+    if (piece->state == CLOSED && ia2_piece_is_there(piece)) {
+        protect(piece->start, piece->end, piece->protection);
+    }
+    piece->state = OPEN;
+}
+
+static void close_piece(struct ia2_piece *piece) {
+    if (piece->state == OPEN && piece->slot != IA2_NO_OBJECT && ia2_piece_is_there(piece)) {
+        piece->state = CLOSED;
+        if (!protect(piece->start, piece->end, PROT_NONE)) {
+            piece->state = OPEN;
+        }
+    }
+}
+
+static bool covers(const struct ia2_rights *rights, uint16_t compartment) {
+    return rights->all || compartment == rights->owner || compartment == rights->also;
+}
+
+/* Is this the only thread? A closed page is closed to all, and no handler can hide that from another thread. */
+static bool is_alone(void) {
+    if (__libc_single_threaded) {
+        return true;
+    }
+    struct stat status;
+    return ia2_syscall4(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&status, 0) == 0 && status.st_nlink == 3;
+}
+
+static void each_piece(uint16_t compartment, void (*change)(struct ia2_piece *piece)) {
+    for (uint32_t number = ia2_piece_first_of(compartment); number != IA2_NO_PIECE; number = ia2_piece_next_of(number)) {
+        change(ia2_piece_number(number));
+    }
+}
+
+static void change_all(void (*change)(struct ia2_piece *piece)) {
+    for (uint32_t number = 1; number <= ia2_pieces_count(); number++) {
+        change(ia2_piece_number(number));
+    }
+}
+
+static const char *may_begin(void) {
+    return is_alone() || (ia2_sealed.park && ia2_park_others()) ? NULL : "threads";
+}
+
+static void begin(void) {
+    open_now = (struct ia2_rights){0};
+    change_all(close_piece);
+}
+
+static void end(void) {
+    change_all(open_piece);
+    ia2_unpark_others();
+}
+
+static void rest(struct ia2_thread *thread) { (void)thread; }
+
+static void apply(const struct ia2_rights *before, const struct ia2_rights *rights) {
+    if (before->all) {
+        change_all(close_piece);
+    }
+    const uint16_t old[] = {before->owner, before->also};
+    const uint16_t wanted[] = {rights->owner, rights->also};
+    for (unsigned i = 0; i < 2; i++) {
+        if (old[i] != 0 && !covers(rights, old[i])) {
+            each_piece(old[i], close_piece);
+        }
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        if (wanted[i] != 0) {
+            each_piece(wanted[i], open_piece);
+        }
+    }
+    if (rights->all) {
+        change_all(open_piece);
+    }
+}
+
+/* A signal handler may come in between and switch to its own rights and back: then what was done so far is done again. */
+static void switch_to(const struct ia2_rights *rights) {
+    uint32_t mine;
+    ia2_count(&ia2_counters.switches);
+    do {
+        struct ia2_rights before = open_now;
+        mine = ++switches;
+        open_now = *rights;
+        apply(&before, rights);
+    } while (switches != mine);
+}
+
+/* The pages that were opened for the destructor that ran are closed again, so that the next one's touch is noticed, too. */
+static void close_touched(struct ia2_thread *thread) {
+    for (uint8_t i = 0; i < thread->touched; i++) {
+        uintptr_t page = thread->touched_pages[i] & ~(IA2_PAGE - 1);
+        const struct ia2_piece *piece = ia2_piece_known_at(page);
+        if (piece && piece->state == CLOSED && ia2_piece_is_there(piece)) {
+            protect(page, page + IA2_PAGE, PROT_NONE);
+        }
+    }
+    thread->touched = 0;
+}
+
+static const char *enter(struct ia2_thread *thread, const struct ia2_rights *rights) {
+    if (__builtin_expect(thread->touched != 0, 0)) {
+        close_touched(thread);
+    }
+    if (__builtin_expect(!is_alone() && !ia2_others_are_parked(), 0)) {
+        const struct ia2_rights all = {.all = true};
+        if (!open_now.all) {
+            switch_to(&all);
+        }
+        return "threads";
+    }
+    bool same = open_now.owner == rights->owner && open_now.also == rights->also && open_now.all == rights->all;
+    if (__builtin_expect(!same, 0)) {
+        switch_to(rights);
+    }
+    return NULL;
+}
+
+/* Nothing but the touched pages: what is open may be what the next destructor needs. A destructor that was interrupted goes on with what
+ * it had, and nothing more. */
+static void leave(struct ia2_thread *thread, const struct ia2_rights *outer) {
+    if (__builtin_expect(thread->touched != 0, 0)) {
+        close_touched(thread);
+    }
+    if (thread->depth > 0) {
+        (void)enter(thread, outer);
+    }
+}
+
+static bool is_closed(const struct ia2_thread *thread, const struct ia2_piece *piece) {
+    (void)thread;
+    return piece->state == CLOSED;
+}
+
+const struct ia2_closer ia2_close_mprotect = {
+    .may_begin = may_begin,
+    .begin = begin,
+    .end = end,
+    .rest = rest,
+    .stop_resting = rest,
+    .enter = enter,
+    .leave = leave,
+    .is_closed = is_closed,
+    .open_piece = open_piece,
+};

@@ -1,0 +1,175 @@
+/* Backend pku: protection keys, for each thread by itself (Intel SDM volume 3, section 4.6.2; Linux, core-api/protection-keys). Pages
+ * are tagged when closing begins; a switch is one WRPKRU. */
+#include <cpuid.h>
+#include <sys/mman.h>
+
+#include "attach.h"
+#include "close.h"
+#include "dispatch.h"
+#include "gate.h"
+#include "objects.h"
+#include "run.h"
+#include "system.h"
+
+static uint8_t key_of[IA2_MAP_MAX_COMPARTMENT + 1u]; /* 0: none, open to all */
+static uint32_t all_bits;                            /* of the compartments' keys */
+static uint32_t keys;                                /* how many there are */
+
+/* What a thread may have from before: keys of the program's own stay as the program set them. */
+static uint32_t others_of(uint32_t pkru) { return pkru & ~all_bits & ~ia2_sealed.runtime_bits; }
+
+uint32_t ia2_pku_of(uint16_t id) {
+    if (ia2_host_attached()) {
+        return ia2_host_pkru(id) | ia2_sealed.runtime_bits;
+    }
+    uint32_t closed = all_bits;
+    if (id <= IA2_MAP_MAX_COMPARTMENT && key_of[id] != 0) {
+        closed &= ~ia2_key_bits(key_of[id]);
+    }
+    return others_of(ia2_rdpkru()) | closed | ia2_sealed.runtime_bits;
+}
+
+bool ia2_pku_exists(void) {
+    uint32_t a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & (1u << 4)); /* OSPKE: the kernel uses them, too */
+}
+
+/* Offset of PKRU in an XSAVE area of the standard format, which signal frames have: CPUID leaf 0xD, subleaf 9. */
+uint32_t ia2_pku_frame_offset(void) {
+    uint32_t size, offset, c, d;
+    return __get_cpuid_count(0xd, 9, &size, &offset, &c, &d) && size != 0 ? offset : 0;
+}
+
+/* A new key, open to the calling thread and to those that it creates; 0: there is none left. */
+uint8_t ia2_pku_new_key(void) {
+    long key = ia2_syscall2(SYS_pkey_alloc, 0, 0);
+    return key > 0 && key <= (long)IA2_LAST_KEY ? (uint8_t)key : 0;
+}
+
+void ia2_pku_free_keys(void) {
+    for (uint32_t id = 0; id <= IA2_MAP_MAX_COMPARTMENT; id++) {
+        if (key_of[id]) {
+            ia2_syscall1(SYS_pkey_free, key_of[id]);
+            key_of[id] = 0;
+        }
+    }
+    all_bits = keys = 0;
+}
+
+bool ia2_pku_give_key(uint16_t compartment) {
+    if (key_of[compartment] == 0) {
+        key_of[compartment] = ia2_pku_new_key();
+        all_bits |= key_of[compartment] ? ia2_key_bits(key_of[compartment]) : 0;
+        keys++;
+    }
+    return key_of[compartment] != 0;
+}
+
+uint8_t ia2_key_of(uint16_t compartment) { return compartment <= IA2_MAP_MAX_COMPARTMENT ? key_of[compartment] : 0; }
+
+static bool tag_range(uintptr_t start, uintptr_t end) {
+    return start >= end || ia2_syscall4(SYS_pkey_mprotect, (long)start, (long)(end - start), PROT_READ | PROT_WRITE,
+                                        ia2_sealed.runtime_key) == 0;
+}
+
+/* All but two pages that must be readable whatever PKRU is: what the constructor decided, and where trampolines return to. */
+bool ia2_pku_tag_runtime(void) {
+    const struct ia2_object *runtime = ia2_object(ia2_object_at((uintptr_t)&ia2_sealed));
+    uintptr_t open[] = {(uintptr_t)&ia2_sealed, (uintptr_t)ia2_trampoline_return};
+    if (open[0] > open[1]) {
+        uintptr_t first = open[1];
+        open[1] = open[0];
+        open[0] = first;
+    }
+    bool done = runtime->range_count > 0;
+    for (uint8_t i = 0; i < runtime->range_count && done; i++) {
+        uintptr_t at = runtime->ranges[i].start;
+        for (unsigned j = 0; j < 2 && done; j++) {
+            if (open[j] >= at && open[j] < runtime->ranges[i].end) {
+                done = tag_range(at, open[j]);
+                at = open[j] + IA2_PAGE;
+            }
+        }
+        done = done && tag_range(at, runtime->ranges[i].end);
+    }
+    uintptr_t wanted = (uintptr_t)ia2_sealed.wanted;
+    return done && tag_range(wanted, wanted + IA2_PAGE) && ia2_records_tag();
+}
+
+static long tag(const struct ia2_piece *piece, uint8_t key) {
+    return ia2_syscall4(SYS_pkey_mprotect, (long)piece->start, (long)(piece->end - piece->start), piece->protection,
+                        key);
+}
+
+static void open_piece(struct ia2_piece *piece) {
+    if (piece->state && ia2_piece_is_there(piece)) {
+        ia2_count(&ia2_counters.mprotect);
+        tag(piece, 0);
+    }
+    piece->state = 0;
+}
+
+static const char *may_begin(void) { return NULL; }
+
+/* A host runtime has tagged its own pages; we tag nothing then. */
+static void begin(void) {
+    for (uint32_t number = 1; number <= ia2_pieces_count() && !ia2_host_attached(); number++) {
+        struct ia2_piece *piece = ia2_piece_number(number);
+        uint8_t key = key_of[piece->compartment];
+        if (key && ia2_piece_is_there(piece)) {
+            ia2_count(&ia2_counters.mprotect);
+            piece->state = tag(piece, key) == 0;
+        }
+    }
+}
+
+static void end(void) {
+    for (uint32_t number = 1; number <= ia2_pieces_count(); number++) {
+        open_piece(ia2_piece_number(number));
+    }
+}
+
+static void rest(struct ia2_thread *thread) {
+    if (!ia2_host_attached()) {
+        thread->resting = true;
+        thread->resting_pkru = others_of(ia2_rdpkru()) | all_bits | ia2_sealed.runtime_bits;
+    }
+}
+
+/* The gate through which this thread goes back to its own code gives it everything. */
+static void stop_resting(struct ia2_thread *thread) {
+    if (thread->resting) {
+        thread->resting_pkru = others_of(ia2_rdpkru()) | ia2_sealed.runtime_bits;
+        thread->rests_once = true;
+    }
+}
+
+static const char *enter(struct ia2_thread *thread, const struct ia2_rights *rights) {
+    uint32_t wanted;
+    ia2_pkru_of_rights(rights, &wanted);
+    ia2_count(&ia2_counters.switches);
+    thread->pkru = wanted;
+    return NULL;
+}
+
+static void leave(struct ia2_thread *thread, const struct ia2_rights *outer) {
+    (void)outer; /* run.c puts back the very value that was there */
+    thread->touched = 0;
+}
+
+static bool is_closed(const struct ia2_thread *thread, const struct ia2_piece *piece) {
+    (void)thread;
+    return piece->state != 0;
+}
+
+const struct ia2_closer ia2_close_pku = {
+    .may_begin = may_begin,
+    .begin = begin,
+    .end = end,
+    .rest = rest,
+    .stop_resting = stop_resting,
+    .enter = enter,
+    .leave = leave,
+    .is_closed = is_closed,
+    .open_piece = open_piece,
+};

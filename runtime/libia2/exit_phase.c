@@ -1,0 +1,34 @@
+/* From the first sign that the process exits to the last of its destructors. */
+#include "backend.h"
+#include "events.h"
+#include "map.h"
+#include "objects.h"
+#include "run.h"
+#include "tamper.h"
+
+bool ia2_unwatched_exit;
+
+static _Atomic bool exiting;
+
+bool ia2_exiting(void) { return atomic_load_explicit(&exiting, memory_order_relaxed); }
+
+void ia2_exit_begin(enum ia2_exit_how how, int status) {
+    static const char *const names[] = {"main", "exit", "quick_exit", "destructor"};
+    if (ia2_exiting() || atomic_exchange(&exiting, true)) {
+        return;
+    }
+    ia2_event_exit(names[how], status);
+    ia2_objects_sync();
+    const char *wrong = ia2_map_verify();
+    if (wrong) {
+        ia2_tampered("the exit map in memory was changed", wrong);
+    }
+    ia2_unwatched_exit = !ia2_watching && !ia2_sealed.enforcing && !ia2_sealed.allow_all;
+    if (ia2_sealed.allow_all) {
+        ia2_complain("IA2_EXIT_ALLOW_ALL=1", "every destructor of this exit runs with all memory open");
+    } else if (ia2_sealed.enforcing) {
+        (void)ia2_close_begin(ia2_self()); /* where it cannot be done now, each destructor tries again and says why not */
+    }
+}
+
+void ia2_exit_end(void) { ia2_close_end(ia2_self()); }

@@ -1,0 +1,64 @@
+/* Our handlers' bodies. Each opens what it needs; what PKRU was comes back when the handler returns. */
+#include "backend.h"
+#include "dispatch.h"
+#include "events.h"
+#include "frame.h"
+#include "gate.h"
+#include "guard.h"
+#include "hang.h"
+#include "run.h"
+#include "signals.h"
+#include "violation.h"
+
+/* A handler that returns to the instruction that failed meets the same fault again: once is enough to say it. */
+static bool is_news(uintptr_t instruction, uintptr_t address) {
+    static uintptr_t last[2];
+    bool news = last[0] != instruction || last[1] != address;
+    last[0] = instruction;
+    last[1] = address;
+    return news;
+}
+
+static bool is_from_kernel(const siginfo_t *info) { return info->si_code > 0; }
+
+void ia2_on_fault(int number, siginfo_t *info, void *context) {
+    ia2_handler_open();
+    bool memory = (number == SIGSEGV || number == SIGBUS) && is_from_kernel(info);
+    if (memory && (ia2_guard_caught(context) || (number == SIGSEGV && ia2_touched_by_instruction(info, context)))) {
+        return;
+    }
+    ia2_step_cancel(context);
+    uintptr_t address = is_from_kernel(info) ? (uintptr_t)info->si_addr : 0;
+    bool deadly = is_from_kernel(info) || ia2_signals_wanted(number) != (uintptr_t)SIG_IGN;
+    if (deadly && is_news(ia2_frame_ip(context), address)) {
+        ia2_event_fault_signal(NULL, number, info, context);
+    }
+    if (deadly && ia2_signals_wanted(number) <= 1) { /* SIG_DFL, SIG_IGN: the end */
+        ia2_event_end("signal", IA2_STATUS_UNKNOWN);
+        ia2_open_for_core();
+    }
+    ia2_signals_forward(number, info, context, is_from_kernel(info));
+}
+
+void ia2_on_trap(int number, siginfo_t *info, void *context) {
+    ia2_handler_open();
+    if (!ia2_step_done(info, context)) {
+        ia2_signals_forward(number, info, context, false);
+    }
+}
+
+void ia2_on_dispatch(int number, siginfo_t *info, void *context) {
+    enum { BY_DISPATCH = 2 }; /* SYS_USER_DISPATCH */
+    ia2_handler_open();
+    if (info->si_code == BY_DISPATCH && ia2_dispatch_armed()) {
+        ia2_dispatch_handle(info, context);
+        return;
+    }
+    ia2_signals_forward(number, info, context, false);
+}
+
+void ia2_on_hang(int number, siginfo_t *info, void *context) {
+    (void)number;
+    ia2_handler_open();
+    ia2_hang_dump(info, context);
+}

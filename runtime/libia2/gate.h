@@ -1,0 +1,53 @@
+/* Protection keys, and the gate in front of the runtime's own memory. Every function that the program can reach (hooks, stubs, the
+ * public interface, signal handlers) opens the gate before it looks at anything but ia2_sealed, and closes it before it calls or
+ * returns to anybody else's code. Without protection keys a gate is one comparison. */
+#ifndef IA2_GATE_H
+#define IA2_GATE_H
+
+#include <stdint.h>
+
+#include "sealed.h"
+
+#define IA2_PKRU_OPEN 0u
+#define IA2_PKRU_SHARED 0xfffffffcu  /* everything closed but key 0 */
+#define IA2_PKRU_INITIAL 0x55555554u /* what the kernel gives every process and every signal handler: only key 0 is open */
+#define IA2_LAST_KEY 15u
+
+static inline uint32_t ia2_key_bits(unsigned key) { return 3u << (2 * key); }
+
+/* RDPKRU (Intel SDM volume 2). Only where there are protection keys. */
+static inline uint32_t ia2_rdpkru(void) {
+    uint32_t value;
+    uint32_t zero;
+    __asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(value), "=d"(zero) : "c"(0));
+    return value;
+}
+
+/* WRPKRU, for opening: what follows is the runtime's own code (switch.S). */
+void ia2_pkru_open(uint32_t value);
+/* WRPKRU, for closing; then the register is compared with what ia2_sealed.wanted_alias says for this thread slot, and the process
+ * ends where they differ: a jump into the middle of it gains nothing. */
+void ia2_pkru_close(uint32_t value, uint32_t slot);
+
+uint32_t ia2_gate_open_now(void);
+void ia2_gate_close_now(uint32_t before);
+
+/* Opens the runtime's memory to this thread. Returns what ia2_gate_close() takes. */
+static inline uint32_t ia2_gate_open(void) {
+    return __builtin_expect(ia2_sealed.runtime_bits != 0, 0) ? ia2_gate_open_now() : 0;
+}
+
+static inline void ia2_gate_close(uint32_t before) {
+    if (__builtin_expect(ia2_sealed.runtime_bits != 0, 0)) {
+        ia2_gate_close_now(before);
+    }
+}
+
+/* In a signal handler of ours: opens everything. The kernel has closed all but key 0, and restores what was when the handler returns. */
+static inline void ia2_handler_open(void) {
+    if (__builtin_expect(ia2_sealed.runtime_bits != 0, 0)) {
+        ia2_pkru_open(0);
+    }
+}
+
+#endif

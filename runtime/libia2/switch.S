@@ -1,0 +1,201 @@
+/* Calling a destructor, with and without another PKRU, and the instructions that write it.
+ *
+ * Every WRPKRU of the runtime is in this file. Each that closes is followed by a comparison of the register with memory that only the
+ * runtime can write (ia2_sealed.wanted_alias, found relative to RIP), so that a jump into the middle of it gains nothing. */
+#include "switch.h"
+#include <cet.h>
+
+/* Begins and ends a function that the rest of the runtime calls. */
+.macro function name
+    .globl  \name
+    .hidden \name
+    .type   \name, @function
+    .p2align 4
+\name:
+    .cfi_startproc
+    _CET_ENDBR
+.endm
+.macro end name
+    .cfi_endproc
+    .size   \name, . - \name
+.endm
+
+/* PKRU = EAX. WRPKRU wants ECX and EDX to be 0 (Intel SDM volume 2). */
+.macro load_pkru
+    xorl    %ecx, %ecx
+    xorl    %edx, %edx
+    wrpkru
+.endm
+
+/* EAX must be what the runtime wanted for the thread slot in \index (\index32 is its lower half). Changes RDX. */
+.macro verify_pkru index, index32
+    andl    $(IA2_THREADS - 1), %\index32       /* an index that cannot leave the table */
+    movq    ia2_sealed + IA2_SEALED_ALIAS(%rip), %rdx
+    cmpl    (%rdx, %\index, 4), %eax
+    jne     .Lbroken
+.endm
+
+    .text
+
+/* void ia2_pkru_open(uint32_t value) */
+function ia2_pkru_open
+    movl    %edi, %eax
+    load_pkru
+    ret
+end ia2_pkru_open
+
+/* void ia2_pkru_close(uint32_t value, uint32_t slot) */
+function ia2_pkru_close
+    movl    %edi, %eax
+    load_pkru
+    verify_pkru rsi, esi
+    ret
+end ia2_pkru_close
+
+.Lbroken:
+    ud2                                         /* PKRU is not what the runtime wanted: end here and now */
+
+/* What the caller of a call expects to be kept, and at the bottom of it: MXCSR, the x87 control word, the shadow stack's pointer. */
+.macro save_frame
+    pushq   %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset %rbp, 0
+    movq    %rsp, %rbp                          /* the CFA is found from RBP: RSP may go to another stack */
+    .cfi_def_cfa_register %rbp
+    pushq   %rbx
+    .cfi_offset %rbx, -24
+    pushq   %r12
+    .cfi_offset %r12, -32
+    pushq   %r13
+    .cfi_offset %r13, -40
+    pushq   %r14
+    .cfi_offset %r14, -48
+    pushq   %r15
+    .cfi_offset %r15, -56
+    subq    $24, %rsp                           /* the stack is aligned to 16 again */
+    stmxcsr (%rsp)
+    fnstcw  4(%rsp)
+    xorl    %eax, %eax
+    rdsspq  %rax                                /* 0 where there is no shadow stack */
+    movq    %rax, 8(%rsp)
+.endm
+
+/* RSP is what save_frame left; EAX is the result. */
+.macro restore_frame
+    addq    $24, %rsp
+    popq    %r15
+    popq    %r14
+    popq    %r13
+    popq    %r12
+    popq    %rbx
+    popq    %rbp
+    .cfi_def_cfa %rsp, 8
+    .cfi_restore %rbp
+    .cfi_restore %rbx
+    .cfi_restore %r12
+    .cfi_restore %r13
+    .cfi_restore %r14
+    .cfi_restore %r15
+    ret
+.endm
+
+/* Where a call was abandoned: the floating-point environment and the shadow stack go back to what they were before it. */
+.macro recover
+    cld
+    ldmxcsr (%rsp)
+    fldcw   4(%rsp)
+    xorl    %eax, %eax
+    rdsspq  %rax
+    testq   %rax, %rax
+    jz      2f
+    movq    8(%rsp), %rdx
+    subq    %rax, %rdx                          /* bytes of return addresses to drop */
+    shrq    $3, %rdx
+1:  testq   %rdx, %rdx
+    jz      2f
+    movl    $255, %ecx                          /* INCSSP takes the low 8 bits */
+    cmpq    %rcx, %rdx
+    cmovbq  %rdx, %rcx
+    incsspq %rcx
+    subq    %rcx, %rdx
+    jmp     1b
+2:
+.endm
+
+/* bool ia2_call(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot) */
+function ia2_call
+    save_frame
+    leaq    ia2_call_sp(%rip), %rax
+    movl    %ecx, %ecx
+    movq    %rsp, (%rax, %rcx, 8)
+    movq    %rdi, %rax
+    movq    %rsi, %rdi
+    movq    %rdx, %rsi
+    call    *%rax
+    xorl    %eax, %eax
+    .cfi_remember_state
+    restore_frame
+    .cfi_restore_state
+    .globl  ia2_call_abandoned
+    .hidden ia2_call_abandoned
+ia2_call_abandoned:
+    leaq    48 + 16(%rsp), %rbp                 /* what save_frame made of it: the unwinder needs it */
+    recover
+    movl    $1, %eax
+    restore_frame
+end ia2_call
+
+/* bool ia2_call_pku(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack) */
+function ia2_call_pku
+    save_frame
+    leaq    ia2_call_sp(%rip), %rax
+    movl    %ecx, %r12d
+    movq    %rsp, (%rax, %r12, 8)
+    movq    %rdi, %rbx
+    movq    %rsi, %rdi
+    movq    %rdx, %rsi
+    testq   %r8, %r8
+    cmovnzq %r8, %rsp
+    movq    ia2_sealed + IA2_SEALED_ALIAS(%rip), %rax
+    movl    (%rax, %r12, 4), %eax
+    load_pkru                                   /* the owner's rights */
+    verify_pkru r12, r12d
+    call    *%rbx
+    xorl    %r13d, %r13d
+.Lreopen:
+    andl    $(IA2_THREADS - 1), %r12d
+    movq    ia2_sealed + IA2_SEALED_ALIAS(%rip), %rax
+    movl    (%rax, %r12, 4), %eax
+    movl    ia2_sealed + IA2_SEALED_BITS(%rip), %ecx
+    notl    %ecx
+    andl    %ecx, %eax
+    load_pkru                                   /* the runtime's memory is open from here on */
+    leaq    ia2_call_sp(%rip), %rdx
+    movq    (%rdx, %r12, 8), %rsp               /* not from a register or a stack that the destructor could write */
+    leaq    48 + 16(%rsp), %rbp
+    testl   %r13d, %r13d
+    jz      3f
+    recover
+3:  movl    %r13d, %eax
+    restore_frame
+    .globl  ia2_call_pku_abandoned
+    .hidden ia2_call_pku_abandoned
+ia2_call_pku_abandoned:
+    .cfi_def_cfa %rbp, 16
+    movl    $1, %r13d
+    jmp     .Lreopen
+end ia2_call_pku
+
+/* Not a function: the return address of our signal handlers. Without CFI, and to the letter what glibc's restorer is, because
+ * unwinders know a signal frame by these bytes. */
+    .globl  ia2_sigreturn
+    .hidden ia2_sigreturn
+    .type   ia2_sigreturn, @function
+    .p2align 4
+    nop                                         /* unwinders look up the address before the return address */
+ia2_sigreturn:
+    movq    $15, %rax                           /* __NR_rt_sigreturn */
+    syscall
+    .size   ia2_sigreturn, . - ia2_sigreturn
+
+    .section .note.GNU-stack, "", @progbits

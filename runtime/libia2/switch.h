@@ -1,0 +1,33 @@
+/* Calling a destructor (switch.S). */
+#ifndef IA2_SWITCH_H
+#define IA2_SWITCH_H
+
+#define IA2_THREADS 1024 /* slots of threads, a power of two; of threads that are gone they are used again */
+#define IA2_SEALED_ALIAS 0 /* offsets in union ia2_sealed */
+#define IA2_SEALED_BITS 8
+
+#ifndef __ASSEMBLER__
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* By thread slot: the stack pointer of its innermost ia2_call(), to which an abandoned destructor returns. The caller keeps the
+ * value of an outer call and puts it back. */
+extern uintptr_t ia2_call_sp[IA2_THREADS];
+
+/* Calls function(first, second) with the rights that the thread has. Returns true where the call was abandoned half-way. */
+bool ia2_call(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot);
+
+/* The same with PKRU as ia2_sealed.wanted[slot] says, and on the stack that ends at `stack` (NULL: the present one). On return the
+ * runtime's own memory is open again. */
+bool ia2_call_pku(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack);
+
+/* Not functions: where a signal handler sends an abandoned call, with RSP = ia2_call_sp[slot] and R12 = slot. */
+extern const char ia2_call_abandoned[];
+extern const char ia2_call_pku_abandoned[];
+
+/* Where our signal handlers return to: rt_sigreturn, from within the runtime's own text. */
+extern const char ia2_sigreturn[];
+
+#endif
+#endif

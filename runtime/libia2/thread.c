@@ -1,0 +1,53 @@
+#include "thread.h"
+
+#include <errno.h>
+
+#include "system.h"
+
+struct ia2_thread ia2_threads[IA2_THREADS];
+__thread uint32_t ia2_thread_hint;
+
+static ia2_lock lock;
+static uint32_t highest; /* slot handed out so far; only under the lock */
+
+/* A slot whose thread is gone: the kernel does not know its number any more. Its stack is kept for the next one. */
+static bool is_gone(const struct ia2_thread *thread) {
+    return ia2_syscall3(SYS_tgkill, ia2_getpid(), thread->tid, 0) == -ESRCH;
+}
+
+static struct ia2_thread *find_slot(uintptr_t base) {
+    for (uint32_t slot = 1; slot <= highest; slot++) {
+        if (ia2_threads[slot].base == base) {
+            return &ia2_threads[slot]; /* of a thread that had its control block here before, or whose hint is gone */
+        }
+    }
+    if (highest + 1 < IA2_THREADS) {
+        return &ia2_threads[++highest];
+    }
+    for (uint32_t slot = 1; slot <= highest; slot++) {
+        if (is_gone(&ia2_threads[slot])) {
+            return &ia2_threads[slot];
+        }
+    }
+    return &ia2_threads[0];
+}
+
+struct ia2_thread *ia2_thread_slow(void) {
+    uintptr_t base = (uintptr_t)__builtin_thread_pointer();
+    uint32_t tid = (uint32_t)ia2_gettid();
+    if (!ia2_lock_take(&lock)) {
+        return &ia2_threads[0]; /* a signal handler interrupted this very function */
+    }
+    struct ia2_thread *thread = find_slot(base);
+    uint32_t pid = (uint32_t)ia2_getpid();
+    bool forked = thread->base == base && thread->pid != pid; /* the same thread, in a child */
+    if (thread != ia2_threads && !forked && (thread->base != base || thread->tid != tid)) {
+        void *stack = thread->alternate_stack;
+        *thread = (struct ia2_thread){.base = base, .alternate_stack = stack};
+    }
+    thread->tid = tid;
+    thread->pid = pid;
+    ia2_lock_give(&lock);
+    ia2_thread_hint = ia2_thread_slot(thread);
+    return thread;
+}

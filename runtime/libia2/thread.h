@@ -1,0 +1,78 @@
+/* What the runtime keeps about one thread. It lies in the runtime's own memory, not in the thread's TLS, which every destructor may
+ * write: the TLS holds a hint only, checked against the thread pointer on each use. */
+#ifndef IA2_THREAD_H
+#define IA2_THREAD_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "records.h"
+#include "switch.h"
+
+/* Whose memory is open: shared memory always, and these compartments; 0 in `owner` or `also`: no other. */
+struct ia2_rights {
+    uint16_t owner, also;
+    bool all; /* everything is open */
+};
+
+/* The last dso_handle that this thread resolved by rule 2: most registrations of an object come one after the other, with an
+ * argument and a call in that very object. Void when the epoch of the objects has moved on. */
+struct ia2_owner_cache {
+    uintptr_t dso, start, size;
+    uint32_t epoch;
+    uint16_t owner;
+    bool plain; /* the exit map has nothing to say of single functions of this object */
+};
+
+#define IA2_STEP_PAGES 4u /* one instruction touches no more */
+#define IA2_TOUCHED 16u
+
+struct ia2_thread {
+    uintptr_t base;      /* the thread pointer (%fs base): whose slot this is; 0: free */
+    uint32_t tid, pid;   /* at the time when it got the slot */
+    uint32_t pkru;       /* of the running destructor, or of the code between destructors; computed where there are no keys */
+    uint16_t depth;      /* destructors of this thread that are running */
+    uint16_t unloading;  /* calls of dlclose that are under way */
+    uint16_t finalising; /* calls of ia2_run_fini that are under way */
+    uint16_t in_handler; /* signal handlers of the program that we called and that have not returned */
+    uint8_t touched;     /* pages that were opened for it: entries of `touched_pages` */
+    uint8_t stepping;    /* pages that are open for one instruction: entries of `step_pages` */
+    bool trap_flag;      /* the program's own, before we set it */
+    bool resting;        /* `resting_pkru` counts */
+    bool rests_once;     /* it does not after the next gate */
+    bool closing;        /* memory is closed for this thread, among others */
+    uint32_t step_pkru;    /* pku: what the frame gets back after that instruction */
+    uint32_t resting_pkru; /* pku: what the thread has between destructors, whatever it had before */
+    struct ia2_rights rights;           /* of what runs now */
+    struct exit_record *running;        /* the innermost destructor that runs, or NULL */
+    uint64_t sequence;                  /* its number in the events */
+    const struct exit_record *record;   /* for which `first` and `second` are meant */
+    uintptr_t first, second;            /* arguments of the next call */
+    uint64_t overhead;                  /* nanoseconds spent writing events since the thread started */
+    void *alternate_stack;              /* ours, for fault handlers; NULL: none yet */
+    bool has_our_stack;                 /* it is the kernel's for this thread; the program's is the next one */
+    stack_t program_stack;
+    uint64_t program_mask; /* the signal mask before we unblocked what we need */
+    struct ia2_owner_cache owner_cache;
+    uintptr_t step_pages[IA2_STEP_PAGES];
+    uintptr_t touched_pages[IA2_TOUCHED]; /* address | protection that it was opened with */
+};
+
+extern struct ia2_thread ia2_threads[IA2_THREADS];
+extern __thread uint32_t ia2_thread_hint;
+
+struct ia2_thread *ia2_thread_slow(void);
+
+/* The calling thread's. Behind a gate only (gate.h). Any time, signal handlers too; never NULL: threads that find no slot share
+ * slot 0, in which nothing is enforced. */
+static inline struct ia2_thread *ia2_self(void) {
+    struct ia2_thread *thread = &ia2_threads[ia2_thread_hint % IA2_THREADS];
+    bool mine = thread->base == (uintptr_t)__builtin_thread_pointer() && thread != ia2_threads;
+    return __builtin_expect(mine, 1) ? thread : ia2_thread_slow();
+}
+
+static inline uint32_t ia2_thread_slot(const struct ia2_thread *thread) { return (uint32_t)(thread - ia2_threads); }
+
+#endif

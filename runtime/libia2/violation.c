@@ -1,0 +1,248 @@
+#include "violation.h"
+
+#include <sys/mman.h>
+
+#include "allowed.h"
+#include "backend.h"
+#include "events.h"
+#include "frame.h"
+#include "gate.h"
+#include "guest.h"
+#include "objects.h"
+#include "run.h"
+#include "signals.h"
+#include "step.h"
+#include "switch.h"
+#include "system.h"
+
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+extern const char etext[] __attribute__((visibility("hidden")));
+
+/* The runtime's own code reads dynamic sections, some of which are not under RELRO. */
+static bool is_ours(uintptr_t instruction) {
+    return instruction >= (uintptr_t)__ehdr_start && instruction < (uintptr_t)etext;
+}
+
+static bool by_keys(void) { return ia2_sealed.backend == IA2_BACKEND_PKU; }
+
+static int victim_of(uintptr_t address) {
+    uint32_t slot = ia2_object_at(address);
+    return slot ? ia2_object(slot)->compartment : -1;
+}
+
+/* ---- what happens to it -------------------------------------------------------------------------------------------------------------- */
+
+static enum ia2_action choose(const struct ia2_thread *thread, bool may_open) {
+    bool abandonable = thread->depth > 0 && thread->in_handler == 0;
+    if (!may_open || ia2_sealed.mode == IA2_ENFORCE) {
+        return IA2_ENDED;
+    }
+    return ia2_sealed.mode == IA2_CONTAIN && abandonable ? IA2_ABANDONED : IA2_OPENED;
+}
+
+/* Opens the page for the rest of this destructor, for reading only where it was read: a later write is to be noticed, too. */
+static void open_page(struct ia2_thread *thread, const struct ia2_piece *piece, uintptr_t address, bool write) {
+    uintptr_t page = address & ~(uintptr_t)(IA2_PAGE - 1);
+    int protection = write ? piece->protection : piece->protection & ~PROT_WRITE;
+    uint8_t at = 0;
+    while (at < thread->touched && (thread->touched_pages[at] & ~(uintptr_t)(IA2_PAGE - 1)) != page) {
+        at++;
+    }
+    if (at == IA2_TOUCHED) { /* more pages than we keep count of: the oldest is closed again, and may be touched again */
+        ia2_count(&ia2_counters.mprotect);
+        ia2_mprotect(thread->touched_pages[0] & ~(uintptr_t)(IA2_PAGE - 1), IA2_PAGE, PROT_NONE);
+        for (at = 0; at + 1 < IA2_TOUCHED; at++) {
+            thread->touched_pages[at] = thread->touched_pages[at + 1];
+        }
+        thread->touched--;
+    }
+    thread->touched_pages[at] = page | (uintptr_t)protection;
+    thread->touched += at == thread->touched;
+    ia2_count(&ia2_counters.mprotect);
+    ia2_mprotect(page, IA2_PAGE, protection);
+}
+
+/* Is the page open already, as far as the object itself ever had it? Then the fault is no touch of closed memory. */
+static bool is_fully_open(const struct ia2_thread *thread, const struct ia2_piece *piece, uintptr_t address) {
+    uintptr_t full = (address & ~(uintptr_t)(IA2_PAGE - 1)) | piece->protection;
+    for (uint8_t i = 0; i < thread->touched; i++) {
+        if (thread->touched_pages[i] == full) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void open_key(struct ia2_thread *thread, ucontext_t *context, unsigned key, bool write) {
+    uint32_t pkru = ia2_frame_pkru(context) & ~ia2_key_bits(key);
+    pkru |= write ? 0 : 2u << (2 * key); /* the second bit denies writing only */
+    ia2_frame_set_pkru(context, pkru);
+    thread->pkru = pkru;
+}
+
+static void abandon(const struct ia2_thread *thread, ucontext_t *context) {
+    greg_t *registers = context->uc_mcontext.gregs;
+    uint32_t slot = ia2_thread_slot(thread);
+    registers[REG_RSP] = (greg_t)ia2_call_sp[slot];
+    registers[REG_R12] = (greg_t)slot;
+    registers[REG_RIP] = (greg_t)(by_keys() ? ia2_call_pku_abandoned : ia2_call_abandoned);
+    registers[REG_EFL] &= ~(greg_t)(IA2_TRAP_FLAG | 0x400); /* and the direction flag */
+}
+
+static void say(const struct ia2_violation *violation) {
+    static const char *const did[] = {"read", "write", "touch"};
+    struct ia2_words words;
+    ia2_words_begin(&words, "libia2.so: violation: ");
+    struct ia2_running running;
+    if (ia2_running(&running)) {
+        ia2_words_text(&words, "the destructor at ");
+        ia2_words_place(&words, running.record->function);
+        ia2_words_text(&words, " of compartment ");
+        ia2_words_compartment(&words, running.record->owner);
+    } else {
+        ia2_words_text(&words, "code between destructors");
+    }
+    ia2_words_text(&words, violation->via == IA2_VIA_SYSCALL ? " had the kernel " : " tried to ");
+    ia2_words_text(&words, did[violation->access]);
+    ia2_words_text(&words, " ");
+    ia2_words_place(&words, violation->address);
+    if (violation->victim >= 0) {
+        ia2_words_text(&words, " of compartment ");
+        ia2_words_compartment(&words, (uint16_t)violation->victim);
+    }
+    ia2_words_text(&words, violation->action == IA2_ENDED ? ": the process ends here" : ": that destructor is abandoned");
+    ia2_words_end(&words);
+}
+
+static void report(struct ia2_thread *thread, const struct ia2_violation *violation, const ucontext_t *context) {
+    if (thread->running && thread->in_handler == 0) {
+        thread->running->outcome = violation->action == IA2_ABANDONED ? IA2_CONTAINED : IA2_VIOLATION;
+    }
+    ia2_event_violation(violation, context);
+    if (violation->action != IA2_OPENED) {
+        say(violation);
+    }
+}
+
+static void end_process(const struct ia2_violation *violation, const siginfo_t *given, ucontext_t *context) {
+    siginfo_t info = {.si_signo = SIGSEGV, .si_code = SEGV_ACCERR};
+    info.si_addr = (void *)violation->address;
+    ia2_event_end("signal", IA2_STATUS_UNKNOWN);
+    ia2_signals_end(SIGSEGV, given ? given : &info, context);
+}
+
+/* ---- by an instruction ------------------------------------------------------------------------------------------------------------------ */
+
+/* Backend pku: a thread that runs no destructor, or code in a signal handler that we do not stand around, meets tagged pages. */
+static bool is_bystander(const struct ia2_thread *thread, const ucontext_t *context) {
+    return (thread->depth == 0 && !thread->resting && thread->in_handler == 0) ||
+           ia2_frame_pkru(context) == IA2_PKRU_INITIAL;
+}
+
+bool ia2_touched_by_instruction(const siginfo_t *info, ucontext_t *context) {
+    struct ia2_thread *thread = ia2_self();
+    uintptr_t address = (uintptr_t)info->si_addr;
+    bool keys = by_keys();
+    if (!ia2_is_closing() || !ia2_frame_is_page_fault(context) || ia2_frame_was_fetch(context) ||
+        (keys && info->si_code != SEGV_PKUERR)) {
+        return false;
+    }
+    unsigned key = keys ? (unsigned)info->si_pkey & IA2_LAST_KEY : 0;
+    bool runtimes = keys && key == ia2_sealed.runtime_key;
+    if (keys && !runtimes && is_bystander(thread, context)) {
+        ia2_count(&ia2_counters.bystander);
+        return ia2_frame_set_pkru(context, ia2_sealed.runtime_bits);
+    }
+    const struct ia2_piece *piece = ia2_closed_at(thread, address);
+    bool write = ia2_frame_was_write(context);
+    if (!keys && (!piece || is_fully_open(thread, piece, address))) {
+        return false;
+    }
+    uintptr_t instruction = ia2_frame_ip(context);
+    bool allowed = !runtimes && piece &&
+                   (is_ours(instruction) || ia2_touch_allowed(piece->slot, address, write, instruction));
+    if (allowed && ia2_step_over(context, piece, address, keys ? ia2_key_bits(key) : 0)) {
+        return true;
+    }
+    ia2_step_cancel(context);
+    const struct ia2_violation violation = {
+        .via = IA2_VIA_INSTRUCTION,
+        .access = write ? IA2_WRITE : IA2_READ,
+        .action = choose(thread, !runtimes),
+        .address = address,
+        .instruction = instruction,
+        .known = true,
+        .handler = thread->in_handler > 0,
+        .victim = runtimes ? -1 : victim_of(address),
+    };
+    report(thread, &violation, context);
+    if (violation.action == IA2_ENDED) {
+        end_process(&violation, info, context);
+    } else if (violation.action == IA2_ABANDONED) {
+        abandon(thread, context);
+    } else if (keys) {
+        open_key(thread, context, key, write);
+    } else {
+        open_page(thread, piece, address, write);
+    }
+    return true;
+}
+
+/* ---- by a system call --------------------------------------------------------------------------------------------------------------------- */
+
+bool ia2_closed_in(uintptr_t address, size_t size, uintptr_t *first) {
+    struct ia2_thread *thread = ia2_self();
+    uintptr_t end = address + size < address ? UINTPTR_MAX : address + size;
+    for (uintptr_t at = address; at < end; at = (at & ~(uintptr_t)(IA2_PAGE - 1)) + IA2_PAGE) {
+        const struct ia2_piece *piece = ia2_closed_at(thread, at);
+        uint32_t pkru;
+        bool open = !piece || (by_keys() && ia2_pkru_of(piece->compartment, &pkru) &&
+                               ((thread->pkru & ~pkru) & ~ia2_sealed.runtime_bits) == 0);
+        if (!open && !is_fully_open(thread, piece, at)) {
+            *first = at;
+            return true;
+        }
+        if (at > UINTPTR_MAX - IA2_PAGE) {
+            break;
+        }
+    }
+    return false;
+}
+
+enum ia2_touch ia2_touched_by_syscall(ucontext_t *context, long number, uintptr_t address, bool write, bool known) {
+    struct ia2_thread *thread = ia2_self();
+    const struct ia2_piece *piece = ia2_closed_at(thread, address);
+    if (!piece) {
+        return IA2_TOUCH_LEAVE;
+    }
+    unsigned key = by_keys() ? ia2_key_of(piece->compartment) : 0;
+    bool allowed = ia2_buffer_allowed(piece->slot, address, 1, write);
+    const struct ia2_violation violation = {
+        .via = IA2_VIA_SYSCALL,
+        .access = !known ? IA2_ACCESS_UNKNOWN : write ? IA2_WRITE : IA2_READ,
+        .action = allowed ? IA2_OPENED : choose(thread, true),
+        .address = address,
+        .instruction = ia2_frame_ip(context),
+        .syscall = number,
+        .known = true,
+        .handler = thread->in_handler > 0,
+        .victim = victim_of(address),
+    };
+    if (!allowed) {
+        report(thread, &violation, context);
+    }
+    if (violation.action == IA2_ENDED) {
+        end_process(&violation, NULL, context);
+        return IA2_TOUCH_LEAVE;
+    }
+    if (violation.action == IA2_ABANDONED) {
+        abandon(thread, context);
+        return IA2_TOUCH_LEAVE;
+    }
+    if (by_keys()) {
+        open_key(thread, context, key, write || !known);
+    } else {
+        open_page(thread, piece, address, write || !known);
+    }
+    return IA2_TOUCH_REPEAT;
+}
