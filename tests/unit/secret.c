@@ -50,11 +50,11 @@ static void collect(const struct denial *denials, void (*body)(void *)) {
 Test(secret, each_process_has_a_key_of_its_own) { collect((const struct denial[]){{0}}, make); }
 
 Test(secret, a_kernel_without_getrandom_will_do) {
-    collect((const struct denial[]){{SYS_getrandom, 0, ENOSYS}, {0}}, make);
+    collect((const struct denial[]){{SYS_getrandom, 0, ENOSYS, 0}, {0}}, make);
 }
 
 Test(secret, a_kernel_that_has_nothing_yet_is_not_waited_for) {
-    collect((const struct denial[]){{SYS_getrandom, 0, EAGAIN}, {0}}, make);
+    collect((const struct denial[]){{SYS_getrandom, 0, EAGAIN, 0}, {0}}, make);
 }
 
 Test(secret, the_fallback_is_no_constant) { collect((const struct denial[]){{0}}, fall_back); }
