@@ -31,8 +31,12 @@ pku_library(plugin 4 MODULE pku_plugin)
 
 # The programs, compartment 1, one a line.
 set(PKU_PROGRAMS
+  crossing
+  gadgets
   keys
   kinds
+  loads
+  many
   nesting
   signals
   threads
@@ -44,5 +48,12 @@ foreach(name IN LISTS PKU_PROGRAMS)
   target_link_libraries(pku_${name} PRIVATE pku_a pku_b)
 endforeach()
 
-add_library(pku_taker MODULE ${PKU_SOURCE}/taker.c)
-pku_target(pku_taker pku_taker)
+# Modules by themselves, one a line.
+set(PKU_MODULES
+  plain
+  taker
+)
+foreach(name IN LISTS PKU_MODULES)
+  add_library(pku_${name} MODULE ${PKU_SOURCE}/${name}.c)
+  pku_target(pku_${name} pku_${name})
+endforeach()

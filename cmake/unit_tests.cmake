@@ -62,3 +62,15 @@ foreach(sanitizer none thread)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
 endforeach()
+
+# A million pointers into libia2.so itself, as a plain program: it starts itself again under a map that it has made.
+add_executable(unit_lookup_pointers
+  ${CMAKE_SOURCE_DIR}/tests/unit/lookup_pointers.c ${CMAKE_SOURCE_DIR}/tests/unit/lookup_map.c)
+set_target_properties(unit_lookup_pointers PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/unit)
+target_include_directories(unit_lookup_pointers PRIVATE ${CMAKE_SOURCE_DIR}/runtime/libia2)
+target_compile_definitions(unit_lookup_pointers PRIVATE _GNU_SOURCE)
+target_compile_options(unit_lookup_pointers PRIVATE ${IA2_WARNINGS} -g -O1 -std=gnu11)
+target_link_options(unit_lookup_pointers PRIVATE -Wl,--no-as-needed)
+target_link_libraries(unit_lookup_pointers PRIVATE ia2 PkgConfig::ZLIB)
+add_test(NAME unit_lookup_pointers COMMAND unit_lookup_pointers)
+set_tests_properties(unit_lookup_pointers PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})

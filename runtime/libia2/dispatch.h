@@ -7,7 +7,7 @@
 #ifndef IA2_DISPATCH_H
 #define IA2_DISPATCH_H
 
-#define IA2_TRAMPOLINES 64     /* distinct places that create children or send signals, of which a process has a handful */
+#define IA2_TRAMPOLINES 64 /* distinct places that create children or send signals, of which a process has a handful */
 #define IA2_TRAMPOLINE_SIZE 32 /* bytes */
 
 #ifndef __ASSEMBLER__

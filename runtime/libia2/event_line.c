@@ -1,6 +1,7 @@
 #include "event_line.h"
 
 #include "objects.h"
+#include "run.h"
 
 void ia2_put_place(struct ia2_line *line, const char *key, uintptr_t address) {
     uint32_t slot = ia2_object_at(address);
@@ -17,8 +18,10 @@ void ia2_put_place(struct ia2_line *line, const char *key, uintptr_t address) {
 }
 
 void ia2_put_stack(struct ia2_line *line, const char *key, const uintptr_t *frames, size_t count) {
+    const size_t entry = sizeof ",[4095,\"0x0123456789abcdef\"]" - 1;
+    const size_t end = sizeof "]}\n" - 1;
     ia2_line_list(line, key);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && ia2_line_room(line) >= entry + end; i++) {
         uint32_t slot = ia2_object_at(frames[i]);
         ia2_line_list(line, NULL);
         ia2_line_number(line, NULL, slot);
@@ -39,6 +42,14 @@ void ia2_put_identity(struct ia2_line *line, const struct exit_record *record) {
     ia2_line_number(line, "generation", ia2_record_generation(record));
 }
 
+void ia2_put_registrar(struct ia2_line *line, const struct exit_record *record) {
+    if (ia2_record_registrar(record)) {
+        ia2_put_place(line, "registrar", ia2_record_registrar(record));
+    } else {
+        ia2_line_null(line, "registrar");
+    }
+}
+
 void ia2_put_owner(struct ia2_line *line, const struct exit_record *record) {
     if (record->owner == IA2_NO_OWNER) {
         ia2_line_null(line, "owner");
@@ -47,4 +58,20 @@ void ia2_put_owner(struct ia2_line *line, const struct exit_record *record) {
         ia2_line_number(line, "owner", record->owner);
         ia2_line_string(line, "owner_name", ia2_compartment_name(record->owner));
     }
+}
+
+void ia2_put_running(struct ia2_line *line, const char *key) {
+    struct ia2_running now;
+    if (!ia2_running(&now)) {
+        ia2_line_null(line, key);
+        return;
+    }
+    ia2_line_open(line, key);
+    ia2_line_number(line, "seq", now.sequence);
+    ia2_put_identity(line, now.record);
+    ia2_line_string(line, "kind", ia2_kind_name(now.record));
+    ia2_put_place(line, "function", now.record->function);
+    ia2_put_registrar(line, now.record);
+    ia2_put_owner(line, now.record);
+    ia2_line_close(line);
 }

@@ -21,11 +21,14 @@ void ia2_event_counters(struct ia2_sink *sink);
 void ia2_put_place(struct ia2_line *line, const char *key, uintptr_t address);
 /* "record", "generation" */
 void ia2_put_identity(struct ia2_line *line, const struct exit_record *record);
+/* "registrar", null for a kind that nobody registers */
+void ia2_put_registrar(struct ia2_line *line, const struct exit_record *record);
 /* "owner", "owner_name" */
 void ia2_put_owner(struct ia2_line *line, const struct exit_record *record);
 /* The innermost destructor of this thread, or null. */
 void ia2_put_running(struct ia2_line *line, const char *key);
-/* An array of [slot, "0xrva"], one for each code address: slot 0 and the absolute address where no object is. */
+/* An array of [slot, "0xrva"], one for each code address: slot 0 and the absolute address where no object is. The last member of its
+ * event: as many as fit. */
 void ia2_put_stack(struct ia2_line *line, const char *key, const uintptr_t *frames, size_t count);
 
 const char *ia2_kind_name(const struct exit_record *record);

@@ -106,16 +106,6 @@ void ia2_event_start(void) {
 
 /* Every event below is called with errno that belongs to the program; nothing here touches it (system.h). */
 
-void ia2_event_fault(const char *what, const char *detail) {
-    if (ia2_event_may_write()) {
-        struct ia2_line line;
-        ia2_event_begin(&line, "fault");
-        ia2_line_string(&line, "what", what);
-        ia2_line_string(&line, "detail", detail ? detail : "");
-        ia2_event_send(&line);
-    }
-}
-
 static void put_status(struct ia2_line *line, int status) {
     if (status == IA2_STATUS_UNKNOWN) {
         ia2_line_null(line, "status");

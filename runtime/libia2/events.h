@@ -27,9 +27,11 @@ void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32
 void ia2_event_leave(const struct exit_record *record, uint64_t sequence, uint64_t ns, uint32_t after);
 void ia2_event_fallback(const struct exit_record *record, uint64_t sequence);
 void ia2_event_fault(const char *what, const char *detail);
-/* A deadly signal: with the running destructor and the stack. what NULL: the signal's name in words. */
+/* A deadly signal that the runtime's handler got, with the running destructor and the stack. what NULL: the signal's name in words.
+ */
 void ia2_event_fault_signal(const char *what, int signal, const siginfo_t *info, const ucontext_t *context);
-/* Where this thread is, for a hang. */
+/* A hang: what this thread was doing, and with ia2_event_stack() each other one. */
+void ia2_event_timeout(const char *detail, const ucontext_t *context);
 void ia2_event_stack(const ucontext_t *context);
 void ia2_event_exit(const char *how, int status);
 void ia2_event_exec(const char *path, const char *how, bool child);

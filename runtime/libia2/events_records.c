@@ -10,11 +10,7 @@ static void put_record(struct ia2_line *line, const struct exit_record *record) 
     uint32_t slot = ia2_record_dso(record) ? ia2_object_at(ia2_record_dso(record))
                                            : IA2_NO_OBJECT; /* a non-PIE program may give 0 */
     ia2_line_string(line, "dso", slot ? ia2_object(slot)->path : NULL);
-    if (ia2_record_registrar(record)) {
-        ia2_put_place(line, "registrar", record->registrar);
-    } else {
-        ia2_line_null(line, "registrar");
-    }
+    ia2_put_registrar(line, record);
     ia2_put_owner(line, record);
     ia2_line_bool(line, "foreign", (record->flags & IA2_FOREIGN) != 0);
     ia2_line_bool(line, "vague", (record->flags & IA2_VAGUE) != 0);

@@ -27,8 +27,9 @@ void ia2_vfork_is_coming(void);
 
 /* ---- closed memory -------------------------------------------------------------------------------------------------------------- */
 
-/* Is there a closed byte in [address, address + size)? Then *first is the first. The range may wrap or lie anywhere. */
-bool ia2_closed_in(uintptr_t address, size_t size, uintptr_t *first);
+/* Is there a byte in [address, address + size) that is closed to the interrupted code, for reading or, with `write`, for writing? Then
+ * *first is the first. Memory that the program itself made inaccessible, or that is not there, is not closed. */
+bool ia2_closed_in(uintptr_t address, size_t size, bool write, uintptr_t *first);
 
 enum ia2_touch {
     IA2_TOUCH_REPEAT, /* the page is open now: perform the call again, or for the first time */

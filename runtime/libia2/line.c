@@ -153,6 +153,14 @@ void ia2_line_number(struct ia2_line *line, const char *key, uint64_t value) {
     put_digits(line, value, 10);
 }
 
+void ia2_line_signed(struct ia2_line *line, const char *key, int64_t value) {
+    put_key(line, key);
+    if (value < 0) {
+        put(line, '-');
+    }
+    put_digits(line, value < 0 ? -(uint64_t)value : (uint64_t)value, 10);
+}
+
 void ia2_line_hex(struct ia2_line *line, const char *key, uint64_t value) {
     put_key(line, key);
     put_text(line, "\"0x");
@@ -191,6 +199,8 @@ void ia2_line_end_list(struct ia2_line *line) {
     put(line, ']');
     line->first = false;
 }
+
+size_t ia2_line_room(const struct ia2_line *line) { return IA2_LINE_MAX - line->length; }
 
 bool ia2_line_end(struct ia2_line *line) {
     put_text(line, "}\n");

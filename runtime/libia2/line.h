@@ -21,6 +21,7 @@ struct ia2_line {
 void ia2_line_begin(struct ia2_line *line, const char *event);
 void ia2_line_string(struct ia2_line *line, const char *key, const char *value); /* NULL: null */
 void ia2_line_number(struct ia2_line *line, const char *key, uint64_t value);
+void ia2_line_signed(struct ia2_line *line, const char *key, int64_t value);
 void ia2_line_hex(struct ia2_line *line, const char *key, uint64_t value);
 void ia2_line_bool(struct ia2_line *line, const char *key, bool value);
 void ia2_line_null(struct ia2_line *line, const char *key);
@@ -28,6 +29,8 @@ void ia2_line_open(struct ia2_line *line, const char *key); /* a nested object *
 void ia2_line_close(struct ia2_line *line);
 void ia2_line_list(struct ia2_line *line, const char *key); /* an array */
 void ia2_line_end_list(struct ia2_line *line);
+/* How many bytes more there may be before the line is full. */
+size_t ia2_line_room(const struct ia2_line *line);
 /* Adds the last brace and the newline. Returns false when the line is too long to be written whole. */
 bool ia2_line_end(struct ia2_line *line);
 

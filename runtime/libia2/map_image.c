@@ -47,29 +47,27 @@ static uint64_t code_of_header(const struct ia2_map_image *image, const uint64_t
     return ia2_siphash_words(key, words, sizeof words / sizeof *words);
 }
 
-static uint64_t code_of_object(const struct ia2_map_object *object, uint32_t index, const uint64_t key[2]) {
-    uint64_t words[] = {
-        pair(OBJECT, index),
-        0,
-        0,
-        0,
-        0,
-        pair(object->name, object->build_id_size),
-        pair(object->flags, object->compartment),
-        pair(object->destructor_count, object->first_destructor),
-    };
-    for (unsigned i = 0; i < IA2_MAP_BUILD_ID; i++) {
-        words[1 + i / 8] |= (uint64_t)object->build_id[i] << (8 * (i % 8));
+/* A table is 8-aligned, its entries are whole words. */
+typedef uint64_t __attribute__((may_alias)) word;
+
+__attribute__((always_inline)) static inline uint64_t
+code_of_entry(enum subject subject, uint32_t index, const void *entry, unsigned size, const uint64_t key[2]) {
+    uint64_t words[8] = {pair(subject, index)};
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < size / 8; i++) {
+        words[1 + i] = ((const word *)entry)[i];
     }
-    return ia2_siphash_words(key, words, sizeof words / sizeof *words);
+    return ia2_siphash_words(key, words, 1 + size / 8);
+}
+
+static uint64_t code_of_object(const struct ia2_map_object *object, uint32_t index, const uint64_t key[2]) {
+    _Static_assert(sizeof *object == 7 * 8, "fits, without padding");
+    return code_of_entry(OBJECT, index, object, sizeof *object, key);
 }
 
 static uint64_t code_of_destructor(const struct ia2_destructor *entry, uint32_t index, const uint64_t key[2]) {
-    const uint64_t words[] = {
-        pair(DESTRUCTOR, index),  entry->rva, pair(entry->compartment, entry->kind), (uintptr_t)entry->symbol,
-        (uintptr_t)entry->object,
-    };
-    return ia2_siphash_words(key, words, sizeof words / sizeof *words);
+    _Static_assert(sizeof *entry == 4 * 8, "fits, without padding");
+    return code_of_entry(DESTRUCTOR, index, entry, sizeof *entry, key);
 }
 
 /* The text at `offset` of the strings; the end of the image ends it, too. */

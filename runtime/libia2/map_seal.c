@@ -40,8 +40,7 @@ static bool write_all(long fd, const char *bytes, uint64_t size) {
     return true;
 }
 
-/* The same file, open for reading only: a mapping made through it can never be made writable and, before Linux 6.7, one made through a
- * descriptor that is open for writing is refused once the file is sealed. -errno where there is no /proc. */
+/* The same file, open for reading only; -errno where there is no /proc. */
 static long reopen(long fd) {
     char path[32] = "/proc/self/fd/";
     char digits[20];
@@ -57,24 +56,33 @@ static long reopen(long fd) {
     return ia2_syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
 }
 
+static bool map_at(void *memory, uint64_t size, long fd) {
+    return fd >= 0 &&
+           ia2_syscall(SYS_mmap, (long)memory, (long)size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == (long)memory;
+}
+
 /* Puts a sealed memory file in the place of `memory`; where that fails, `memory` is as it was. */
 static bool into_file(void *memory, uint64_t size) {
+    const long seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+    bool mapped = false;
     long fd = file_size_allowed(size) ? make_file() : -1;
     if (fd < 0) {
         return false;
     }
-    long at = -1;
-    const long seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
     if (write_all(fd, memory, size) && ia2_syscall3(SYS_fcntl, fd, F_ADD_SEALS, seals) == 0) {
-        long reader = reopen(fd);
-        at = ia2_syscall(SYS_mmap, (long)memory, (long)size, PROT_READ, MAP_SHARED | MAP_FIXED,
-                         reader >= 0 ? reader : fd, 0);
-        if (reader >= 0) {
-            ia2_syscall1(SYS_close, reader);
+        mapped = map_at(memory, size, fd);
+        if (!mapped) {
+            /* Before Linux 6.7 no sealed file can be mapped shared through a descriptor that is open for writing. Not the first
+             * try: /proc costs as much as all the rest. */
+            long reader = reopen(fd);
+            mapped = map_at(memory, size, reader);
+            if (reader >= 0) {
+                ia2_syscall1(SYS_close, reader);
+            }
         }
     }
     ia2_syscall1(SYS_close, fd);
-    return at == (long)memory;
+    return mapped;
 }
 
 const char *ia2_map_seal(void *memory, uint64_t size) {

@@ -12,12 +12,15 @@ uint64_t ia2_secret[2] IA2_VAULT = {0, 0};
 /* The 16 bytes of AT_RANDOM serve libc for its stack canary and pointer guard, which leak with any stack: they are a key here, not
  * the result. Time and addresses tell two processes apart where even AT_RANDOM should be the same. */
 void ia2_secret_fallback(uint64_t key[2]) {
-    const uint64_t *given = (const void *)getauxval(AT_RANDOM);
-    const uint64_t none[2] = {0, 0};
+    const uint8_t *bytes = (const void *)getauxval(AT_RANDOM); /* at any alignment */
+    uint64_t given[2] = {0, 0};
+    for (unsigned i = 0; bytes && i < sizeof given; i++) {
+        given[i / 8] |= (uint64_t)bytes[i] << (8 * (i % 8));
+    }
     uint64_t varying[4] = {ia2_now(), (uintptr_t)&varying, (uintptr_t)&ia2_secret, (uint64_t)ia2_getpid() << 1};
-    key[0] = ia2_siphash(given ? given : none, varying, sizeof varying);
+    key[0] = ia2_siphash(given, varying, sizeof varying);
     varying[3] |= 1;
-    key[1] = ia2_siphash(given ? given : none, varying, sizeof varying);
+    key[1] = ia2_siphash(given, varying, sizeof varying);
 }
 
 void ia2_secret_make(void) {

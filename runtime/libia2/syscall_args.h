@@ -20,8 +20,4 @@ struct ia2_closed {
  * argument vectors. Any arguments at all: pointers that lead nowhere are passed over. Signal handlers. */
 bool ia2_call_closed(const struct ia2_call *call, struct ia2_closed *closed);
 
-/* Would something be lost if the call failed with EFAULT half-way: a child reaped, a message taken from its queue, an old value not
- * written after the new one was set? Then one looks first and calls afterwards. */
-bool ia2_call_is_lossy(const struct ia2_call *call);
-
 #endif

@@ -9,7 +9,20 @@ import pytest
 
 from ia2exit.events import Fallback, Fault
 
-from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, SIGSEGV, Way, build, check_unnoticed, library, run, watch
+from .watching import (
+    CONTAIN,
+    CONTROL,
+    ENFORCE,
+    OBSERVE,
+    OURS,
+    SIGSEGV,
+    Way,
+    build,
+    check_unnoticed,
+    library,
+    run,
+    watch,
+)
 
 STATUS = 7
 
@@ -155,7 +168,7 @@ def test_a_changed_fini_array_is_stopped(program: Path, tmp_path: Path, change: 
     assert b"entry runs" not in outcome.stdout
     assert b"data: " not in outcome.stdout, "nothing runs after it"
     (line,) = outcome.stderr.splitlines()
-    assert line.startswith(b"ia2exit: ")
+    assert line.startswith(OURS)
     assert b"libone.so" in line
     assert b".fini_array" in line
     (told,) = outcome.of(Fault)

@@ -5,7 +5,6 @@ Backend ``none`` is the control group: there each of these accesses succeeds and
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from .watching import (
     CONTROL,
     ENFORCE,
     OBSERVE,
+    OURS,
     SIGSEGV,
     WAYS,
     WITH_SHARED_PAGES,
@@ -188,7 +188,7 @@ def test_enforced_the_program_ends_there(watched: Told) -> None:
     assert outcome.status == SIGSEGV
     assert outcome.stdout == b"main: before\n"
     (line,) = outcome.stderr.splitlines()
-    assert re.match(rb"ia2exit: ", line)
+    assert line.startswith(OURS)
     assert b"libculprit.so" in line
     events = outcome.events
     after = events[next(i for i, event in enumerate(events) if isinstance(event, Violation)) + 1 :]

@@ -27,6 +27,8 @@ WITH_SHARED_PAGES = f"-Wl,-T,{HEADERS / 'ia2_shared.ld'}"
 LIMIT = 60
 
 SIGSEGV = -11
+#: How each of the runtime's own lines on standard error begins.
+OURS = (b"ia2exit: ", b"libia2.so: ")
 
 _E = TypeVar("_E", bound=AnyEvent)
 

@@ -11,11 +11,11 @@
 struct board {
     _Atomic bool stop;
     _Atomic long rounds[2];
-    char stack[65536]; /* for signal handlers */
-    char *page;        /* closed by the program itself */
-    void *plugin;      /* handle of dlopen */
-    void *dso;         /* of libpku_a.so */
-    uint32_t leaving;  /* the compartment that calls exit() */
+    char stack[1 << 20]; /* for signal handlers */
+    char *page;          /* closed by the program itself */
+    void *plugin;        /* handle of dlopen */
+    void *dso;           /* of libpku_a.so */
+    uint32_t leaving;    /* the compartment that calls exit() */
 };
 
 #define BOARD ((struct board *)0x200000000000)

@@ -23,6 +23,10 @@ static void NAME(at_exit)(void) { CHECK_OWN(NAME(at_exit), &own); }
 
 void NAME(register)(void) { CHECK(atexit(NAME(at_exit)) == 0); }
 
+static void NAME(quiet)(void) { own += 1; }
+
+void NAME(register_quiet)(void) { CHECK(atexit(NAME(quiet)) == 0); }
+
 static void NAME(act)(void) {
     CHECK_OWN(NAME(act), &own);
     uint32_t before = rights_now();
@@ -34,6 +38,16 @@ static void NAME(act)(void) {
 void NAME(register_action)(void (*given)(void)) {
     action = given;
     CHECK(atexit(NAME(act)) == 0);
+}
+
+static void NAME(act_freely)(void) {
+    CHECK_OWN(NAME(act_freely), &own);
+    action();
+}
+
+void NAME(register_free_action)(void (*given)(void)) {
+    action = given;
+    CHECK(atexit(NAME(act_freely)) == 0);
 }
 
 static void NAME(thread_local)(void *object) {

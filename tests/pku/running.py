@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,8 +99,11 @@ class Run:
         return found
 
 
-def run(*command: str | Path, preload: bool = True, **environment: str) -> Run:
-    """Run a program of this folder in mode ``enforce``, backend ``pku``, with a trace; ``environment`` overrules."""
+def run(*command: str | Path, preload: bool = True, under: Sequence[str | Path] = (), **environment: str) -> Run:
+    """Run a program of this folder in mode ``enforce``, backend ``pku``, with a trace; ``environment`` overrules.
+
+    ``under``: strace and its options; it does not get the runtime itself.
+    """
     program, *arguments = command
     with tempfile.TemporaryFile() as trace:
         given = {
@@ -110,8 +114,11 @@ def run(*command: str | Path, preload: bool = True, **environment: str) -> Run:
             **({"LD_PRELOAD": str(RUNTIME)} if preload else {}),
             **environment,
         }
+        if under:
+            under = [*under, *(word for item in given.items() for word in ("-E", "=".join(item)))]
+            given = {"PATH": given["PATH"]}
         done = subprocess.run(
-            [PROGRAMS / program, *arguments],
+            [*under, PROGRAMS / program, *arguments],
             env=given,
             pass_fds=[trace.fileno()],
             stdin=subprocess.DEVNULL,

@@ -70,7 +70,7 @@ static void install(void (*handler)(int), int flags) {
 }
 
 static void use_stack(void *memory) {
-    stack_t stack = {.ss_sp = memory, .ss_size = sizeof alternate};
+    stack_t stack = {.ss_sp = memory, .ss_size = 65536};
     CHECK(sigaltstack(&stack, NULL) == 0);
 }
 

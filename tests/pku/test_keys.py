@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
+
+from ia2exit.events import Fault
 
 from .running import PROGRAMS, orderly, run
 
@@ -42,3 +46,17 @@ def test_an_explicit_pku_without_keys_enough_is_refused() -> None:
 def test_just_enough_keys_are_enough() -> None:
     outcome = orderly(run("kinds", LD_AUDIT=TAKER, PKU_TAKE=str(KEYS - 4)))
     assert len({told.key for told in outcome.told if told.name != "resting"}) == 3
+
+
+def test_objects_that_come_when_the_keys_are_used_up(tmp_path: Path) -> None:
+    """More than any CPU has keys for: each is enforced or says why it is not, and none goes wrong."""
+    copies = [Path(shutil.copy(PROGRAMS / "pku_plain.so", tmp_path / f"plain{i}.so")) for i in range(20)]
+    outcome = run("loads", *copies, IA2_EXIT_BACKEND="auto")
+    assert (outcome.status, outcome.said, outcome.violations) == (3, ["main_at_exit"], [])
+    assert [event for event in outcome.events if isinstance(event, Fault)] == []
+    counters = outcome.counters
+    assert counters.success + counters.unenforced == counters.ran >= 1 + len(copies)
+    unenforced = [event for event in outcome.entered if event.unenforced is not None]
+    assert len(unenforced) == counters.unenforced
+    ran = {event.function.object for event in outcome.entered if event.kind == "cxa_atexit"}
+    assert ran == {str(PROGRAMS / "loads"), *map(str, copies)}

@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 struct denial {
-    long number;      /* of the system call; 0: none */
-    uint32_t flag;    /* only where its second argument has this bit; 0: always */
-    uint32_t failure; /* the errno that it fails with */
+    long number;       /* of the system call; 0: none */
+    uint32_t flag;     /* only where the argument has this bit; 0: always */
+    uint32_t failure;  /* the errno that it fails with */
+    uint32_t argument; /* which one, from 0 */
 };
 
 /* From now on and for good. Returns 0 on success. */
@@ -21,7 +22,7 @@ static inline int deny(const struct denial *denial) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* seccomp_data.nr */
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)denial->number, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 24), /* seccomp_data.args[1], lower half */
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 16 + 8 * denial->argument), /* seccomp_data.args[argument], lower half */
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, denial->flag ? denial->flag : UINT32_MAX, 0, denial->flag ? 1 : 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | denial->failure),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),

@@ -121,7 +121,13 @@ class Stage:
     def fault(self, **changes: Any) -> events.Fault:
         """It read through a NULL pointer."""
         members = {
-            **{"what": "SIGSEGV", "detail": "", "signal": 11, "code": 1, "address": Address(8)},
+            **{
+                "what": "segmentation fault",
+                "detail": "a read through a NULL pointer",
+                "signal": 11,
+                "code": 1,
+                "address": Address(8),
+            },
             **{"instruction": self.place("libplug.so", "_ZN4PlugD1Ev", 3), "destructor": self.running()},
             "stack": [self.frame("libplug.so", "_ZN4PlugD1Ev", 3)],
         }

@@ -33,9 +33,10 @@ def other(stage: Stage, number: int, destructor: events.Running | None = None) -
 
 def test_a_deadly_signal_is_told_with_the_destructor_and_the_stack(stage: Stage) -> None:
     text = told(died(stage, stage.fault()))
-    assert "ia2exit: fault: SIGSEGV in destructor #1 Plug::~Plug() of libplug.so\n" in text
+    assert "ia2exit: fault: segmentation fault (SIGSEGV) in destructor #1 Plug::~Plug() of libplug.so\n" in text
     assert "registered at main+0x4 (app+0x" in text
     assert "  signal    SIGSEGV: nothing is mapped at 0x8, a NULL pointer and an offset\n" in text
+    assert "  detail    a read through a NULL pointer\n" in text
     assert "  stack     Plug::~Plug()+0x3 (libplug.so+0x" in text
     assert "  then      the program was ended by SIGSEGV\n" in text
     assert "no return  <- fault\n" in text
@@ -63,7 +64,9 @@ def test_the_cause_is_told_in_words(
     stage: Stage, number: signal.Signals, code: int | None, address: int | None, said: str
 ) -> None:
     where = None if address is None else Address(address)
-    text = told(died(stage, stage.fault(what=number.name, signal=int(number), code=code, address=where)), signal=number)
+    text = told(
+        died(stage, stage.fault(what="", detail="", signal=int(number), code=code, address=where)), signal=number
+    )
     assert said in text
     assert text.count("NULL") == (address == 0)
 
@@ -111,7 +114,7 @@ def test_a_stack_without_a_fault_is_not_made_up(stage: Stage) -> None:
 
 def test_a_fault_between_destructors_says_so(stage: Stage) -> None:
     text = told(died(stage, stage.fault(destructor=None, stack=[])))
-    assert "fault: SIGSEGV between destructors\n" in text
+    assert "fault: segmentation fault (SIGSEGV) between destructors\n" in text
     assert "  stack     Plug::~Plug()+0x3 (libplug.so+0x" in text, "at least the instruction"
 
 

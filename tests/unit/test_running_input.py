@@ -134,6 +134,20 @@ def test_a_variable_counts_where_no_option_says_otherwise(options: list[Word], v
     assert 'backend "none"' in refused(start(["env", variable, *ours(["echo", "started"], *options)]))
 
 
+@pytest.mark.parametrize(
+    ("variable", "known"),
+    [("IA2_EXIT_MODE=enfoce", "observe, enforce, contain"), ("IA2_EXIT_BACKEND=mpk", "auto, none, mprotect, pku")],
+)
+def test_a_variable_with_a_slip_is_no_way_to_run_unprotected(variable: str, known: str) -> None:
+    line = refused(start(["env", variable, *ours(["echo", "started"])]))
+    assert line.startswith(f"ia2exit: {variable}: expected one of {known};")
+
+
+def test_an_argument_is_checked_like_an_option() -> None:
+    with pytest.raises(Ia2exitError, match="enfoce: expected one of observe, enforce, contain"):
+        ia2exit.run(["true"], mode="enfoce")  # type: ignore[arg-type]
+
+
 CPUS = {
     "processor\t: 0\nflags\t\t: fpu sse2 avx512f\n": "has no flag pku",
     "processor\t: 0\nflags\t\t: fpu pku sse2\n": "the flag pku without ospke",

@@ -24,13 +24,13 @@ def ended(stage: Stage, *violations: events.Violation) -> list[events.AnyEvent]:
     return [*stage.objects(), stage.enter(), *violations, stage.end()]
 
 
-def observed(stage: Stage, *violations: events.Violation) -> list[events.AnyEvent]:
-    """Two destructors and what they did, let through."""
+def observed(stage: Stage, *violations: events.Violation, outcome: str = "violation") -> list[events.AnyEvent]:
+    """Two destructors and what they did, let through or abandoned."""
     done: list[events.AnyEvent] = stage.objects()
     for seq in (1, 2):
         done.append(stage.enter(seq))
         done += [v for v in violations if v.destructor is not None and v.destructor.seq == seq]
-        done.append(stage.leave(seq, "violation"))
+        done.append(stage.leave(seq, outcome))
     return [*done, stage.counters(ran=2, violation=2), stage.end("exit", 0)]
 
 
@@ -98,7 +98,8 @@ def test_culprit_victim_place_and_outcome_are_told(stage: Stage) -> None:
     ("action", "said"), [("opened", "it was let through"), ("abandoned", "the destructor was abandoned, the next one")]
 )
 def test_each_mode_has_its_outcome(stage: Stage, action: str, said: str) -> None:
-    text = told(observed(stage, stage.violation(action=action)), signal=None)
+    outcome = "contained" if action == "abandoned" else "violation"
+    text = told(observed(stage, stage.violation(action=action), outcome=outcome), signal=None)
     (line,) = lines_of(text, "then")
     assert line.startswith(said)
     assert ("<- abandoned" in text) == (action == "abandoned")

@@ -162,7 +162,8 @@ def _fault_title(fault: Fault) -> str:
     during = "between destructors" if doer is None else f"in destructor #{doer.order} {_with_object(doer.function)}"
     if fault.what == "timeout":
         return f"hang: the exit had not ended in time, {during}"
-    return f"fault: {printable(fault.what) if fault.signal is None else name_of(fault.signal)} {during}"
+    signal = "" if fault.signal is None else f" ({name_of(fault.signal)})"
+    return f"fault: {printable(fault.what)}{signal} {during}"
 
 
 def _fault(fault: Fault, process: Process, result: RunResult) -> Iterator[tuple[str, str]]:

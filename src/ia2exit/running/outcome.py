@@ -153,8 +153,10 @@ def _names(paths: Sequence[str]) -> str:
 
 
 def name_of(number: int) -> str:
-    """``SIGSEGV`` for 11; ``signal 40`` for one that has no name."""
+    """``SIGSEGV`` for 11; real-time signals as the shell has them, ``SIGRTMAX-2``; ``signal 32`` for others."""
     try:
         return signals.Signals(number).name
     except ValueError:
+        if signals.SIGRTMIN < number < signals.SIGRTMAX:
+            return f"SIGRTMAX-{signals.SIGRTMAX - number}"
         return f"signal {number}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from ia2exit.errors import Ia2exitError
 
@@ -32,8 +32,8 @@ def check(
         raise Ia2exitError("run: both a policy and a map: expected one of them; leave one out")
     if timeout is not None and not 0 < timeout < float("inf"):
         raise Ia2exitError(f"run: a timeout of {timeout} seconds: expected more than 0; leave it out for no limit")
-    backend = backend or variables.get("IA2_EXIT_BACKEND")
-    asked = mode or variables.get("IA2_EXIT_MODE")
+    backend = _one_of(Backend, backend, "IA2_EXIT_BACKEND", variables)
+    asked = _one_of(Mode, mode, "IA2_EXIT_MODE", variables)
     by_map = policy is not None or map is not None or bool(variables.get("IA2_EXIT_MAP"))
     if backend == "none" and asked in ("enforce", "contain"):
         raise Ia2exitError(
@@ -47,6 +47,18 @@ def check(
         )
     if backend == "pku":
         check_keys()
+
+
+def _one_of(choice: Any, value: str | None, name: str, variables: Mapping[str, str]) -> str | None:
+    """The argument, else the variable; None where neither is given."""
+    known = get_args(choice)
+    for said, label in ((value, "run: "), (variables.get(name) or None, f"{name}=")):
+        if said is None:
+            continue
+        if said not in known:
+            raise Ia2exitError(f"{label}{said}: expected one of {', '.join(known)}; write one of them, or leave it out")
+        return said
+    return None
 
 
 def check_keys(cpuinfo: str = _CPUINFO) -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 
 from ia2exit.errors import printable
+from ia2exit.events import Outcome
 from ia2exit.running.isolation import by_compartment, closing, warnings
 from ia2exit.running.records import Process, Ran, RunResult
 from ia2exit.running.words import BOLD, YELLOW, duration, function_of, paint, plural
@@ -20,6 +21,8 @@ SLOW_SHARE = 0.1
 _MIN_FUNCTION, _MAX_FUNCTION = 24, 64
 #: Handlers that call ``exit`` nest as deep as they are many.
 _MAX_INDENT = 8
+#: Outcomes that are marked in the table, and how.
+_OUTCOMES: dict[Outcome | None, str] = {"violation": "violation", "contained": "abandoned"}
 _RIGHT = {"#", "time", "own"}
 
 
@@ -92,9 +95,10 @@ def _of(process: Process, width: int | None, colour: bool, rows: int | None) -> 
 def _marks(process: Process, total: int) -> dict[int, str]:
     """What is to be said beside a row, by the number of its destructor: the worst of what is true of it."""
     marks = {row.order: "slow" for row in process.destructors if _is_slow(row, total)}
+    marks |= {row.order: _OUTCOMES[row.outcome] for row in process.destructors if row.outcome in _OUTCOMES}
     for violation in process.violations:
-        if violation.destructor is not None:
-            marks[violation.destructor.order] = "abandoned" if violation.action == "abandoned" else "violation"
+        if violation.destructor is not None and violation.action == "ended":
+            marks[violation.destructor.order] = "violation"
     for fault in process.faults:
         if fault.destructor is not None:
             marks[fault.destructor.order] = "hangs" if fault.what == "timeout" else "fault"

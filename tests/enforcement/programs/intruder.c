@@ -24,6 +24,13 @@ void intruder_writes(char *secret) {
         _exit(96);
 }
 
+static void intruder_idle(void) { say("intruder", "idle"); }
+
+void intruder_idles(void) {
+    if (atexit(intruder_idle) != 0)
+        _exit(96);
+}
+
 static void intruder_start(void) {
     pthread_t thread;
 

@@ -5,6 +5,9 @@
 /* Runs at exit: writes '!' to `secret`. */
 void intruder_writes(char *secret);
 
+/* Runs at exit: says that it had its turn. */
+void intruder_idles(void);
+
 /* Runs at exit: starts a thread with another object's function, and waits for its end unless `leave` is set. */
 void intruder_starts(void *(*function)(void *), void *argument, int leave);
 

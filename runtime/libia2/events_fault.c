@@ -1,0 +1,87 @@
+/* The events of what ends a process before its time, or keeps it from ending: fault, stack. */
+#include "event_line.h"
+#include "events.h"
+#include "fault_words.h"
+#include "guard.h"
+#include "system.h"
+#include "unwind.h"
+
+void ia2_event_fault(const char *what, const char *detail) {
+    if (ia2_event_may_write()) {
+        struct ia2_line line;
+        ia2_event_begin(&line, "fault");
+        ia2_line_string(&line, "what", what);
+        ia2_line_string(&line, "detail", detail ? detail : "");
+        ia2_line_null(&line, "signal");
+        ia2_line_null(&line, "code");
+        ia2_line_null(&line, "address");
+        ia2_line_null(&line, "instruction");
+        ia2_line_null(&line, "destructor");
+        ia2_put_stack(&line, "stack", NULL, 0);
+        ia2_event_send(&line);
+    }
+}
+
+/* "signal", "code", "address"; the kernel gives the last one only for what an instruction did, and not always then. */
+static void put_signal(struct ia2_line *line, const siginfo_t *info) {
+    if (!info) {
+        ia2_line_null(line, "signal");
+        ia2_line_null(line, "code");
+        ia2_line_null(line, "address");
+        return;
+    }
+    bool fault =
+        info->si_signo == SIGSEGV || info->si_signo == SIGBUS || info->si_signo == SIGILL || info->si_signo == SIGFPE;
+    ia2_line_number(line, "signal", (uint64_t)info->si_signo);
+    ia2_line_signed(line, "code", info->si_code);
+    if (fault && info->si_code > 0 && info->si_code != SI_KERNEL) {
+        ia2_line_hex(line, "address", (uintptr_t)info->si_addr);
+    } else {
+        ia2_line_null(line, "address");
+    }
+}
+
+/* "instruction", "destructor", "stack": what this thread was doing. */
+static void put_doing(struct ia2_line *line, const ucontext_t *context) {
+    uintptr_t frames[IA2_UNWIND_MAX];
+    size_t count = ia2_unwind(context, frames, IA2_UNWIND_MAX);
+    ia2_put_place(line, "instruction", frames[0]);
+    ia2_put_running(line, "destructor");
+    ia2_put_stack(line, "stack", frames, count);
+}
+
+static void put_fault(const char *what, const char *detail, const siginfo_t *info, const ucontext_t *context) {
+    struct ia2_line line;
+    ia2_event_begin(&line, "fault");
+    ia2_line_string(&line, "what", what);
+    ia2_line_string(&line, "detail", detail);
+    put_signal(&line, info);
+    put_doing(&line, context);
+    ia2_event_send(&line);
+}
+
+void ia2_event_fault_signal(const char *what, int signal, const siginfo_t *info, const ucontext_t *context) {
+    if (ia2_event_may_write()) {
+        char detail[IA2_FAULT_WORDS_MAX];
+        uint64_t mask = ia2_guard_unblock();
+        ia2_fault_words(detail, info, context);
+        ia2_guard_restore(mask);
+        put_fault(what ? what : ia2_fault_name(signal), detail, info, context);
+    }
+}
+
+void ia2_event_timeout(const char *detail, const ucontext_t *context) {
+    if (ia2_event_may_write()) {
+        put_fault("timeout", detail, NULL, context);
+    }
+}
+
+void ia2_event_stack(const ucontext_t *context) {
+    if (ia2_event_may_write()) {
+        struct ia2_line line;
+        ia2_event_begin(&line, "stack");
+        ia2_line_number(&line, "of", (uint64_t)ia2_gettid());
+        put_doing(&line, context);
+        ia2_event_send(&line);
+    }
+}

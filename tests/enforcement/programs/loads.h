@@ -1,0 +1,9 @@
+/* What plugin.so, and libintruder.so as the caller of dlopen, export. */
+#ifndef ENFORCEMENT_LOADS_H
+#define ENFORCEMENT_LOADS_H
+
+/* plugin.so: its destructors mark the byte at `other` when it is not NULL. */
+void plugin_aim(char *other);
+int plugin_register(void);
+
+#endif

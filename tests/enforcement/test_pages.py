@@ -1,0 +1,157 @@
+"""Pages whose protection the program chose, processes that fork in a destructor, objects that come and go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ia2exit.events import Fault
+
+from .watching import (
+    CONTAIN,
+    CONTROL,
+    ENFORCE,
+    OBSERVE,
+    SIGSEGV,
+    Way,
+    build,
+    check_unnoticed,
+    library,
+    run,
+    symbol_at,
+    watch,
+)
+
+STATUS = 7
+#: What the program does itself to its own pages.
+OWN = ["frozen", "frozen-at-exit", "thawed-at-exit", "frozen-written-handled", "forks", "forks-quietly"]
+LOADS = ["unload", "resident", "reload", "unload-in-destructor", "load-in-destructor", "both-in-destructor"]
+
+every_way = pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAIN], ids=str)
+every_closing_way = pytest.mark.parametrize("way", [*OBSERVE, *ENFORCE, *CONTAIN], ids=str)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture(scope="module")
+def intruder(folder: Path) -> Path:
+    return library(folder, "intruder.c")
+
+
+@pytest.fixture(scope="module")
+def pages(folder: Path, intruder: Path) -> Path:
+    return build(folder, "pages.c", intruder)
+
+
+@pytest.fixture(scope="module")
+def loads(folder: Path, intruder: Path) -> Path:
+    library(folder, "loads_plugin.c", name="plugin.so")
+    return build(folder, "loads.c", intruder)
+
+
+# ---- protections ----
+
+
+def protections(stdout: bytes, who: str) -> list[str]:
+    prefix = f"{who}: "
+    return [line.removeprefix(prefix) for line in stdout.decode().splitlines() if line.startswith(prefix)]
+
+
+@pytest.mark.parametrize("scenario", OWN)
+@every_way
+def test_a_page_keeps_the_protection_that_it_was_given(pages: Path, tmp_path: Path, scenario: str, way: Way) -> None:
+    outcome = check_unnoticed([pages, scenario], way, tmp_path / "trace")
+    assert outcome.status == STATUS
+    last = protections(outcome.stdout, "main last")
+    assert [last[page][:2] for page in (0, 2, 4, 6)] == ["rw"] * 4
+    if scenario in {"frozen", "frozen-at-exit"}:
+        assert [last[1], last[3], last[5]] == ["r--p", "---p", "not mapped"]
+    if scenario == "thawed-at-exit":
+        assert [last[1], last[3]] == ["rw-p", "---p"]
+
+
+@every_way
+def test_a_write_to_ones_own_frozen_page_is_a_fault_as_ever(pages: Path, tmp_path: Path, way: Way) -> None:
+    outcome = watch([pages, "frozen-written"], way, tmp_path / "trace")
+    assert outcome.status == run([pages, "frozen-written"]).status == SIGSEGV
+    assert outcome.violations == []
+    (fault,) = outcome.of(Fault)
+    assert (fault.signal, fault.destructor is not None) == (-SIGSEGV, True)
+    assert fault.instruction is not None
+    assert symbol_at(fault.instruction) == "main_writes_frozen"
+
+
+@pytest.mark.parametrize("way", OBSERVE, ids=str)
+def test_a_frozen_page_is_not_made_writable_for_an_intruder(pages: Path, tmp_path: Path, way: Way) -> None:
+    outcome = watch([pages, "frozen-intruded"], way, tmp_path / "trace")
+    assert outcome.status == run([pages, "frozen-intruded"]).status == SIGSEGV
+    assert b"intruder: wrote\n" not in outcome.stdout
+
+
+@pytest.mark.parametrize("way", [*OBSERVE, *CONTAIN], ids=str)
+def test_after_a_violation_protections_are_what_they_were(pages: Path, tmp_path: Path, way: Way) -> None:
+    outcome = watch([pages, "intruded"], way, tmp_path / "trace")
+    assert len(outcome.violations) == 1
+    assert outcome.status == STATUS
+    last = protections(outcome.stdout, "main last")
+    assert [place[:3] for place in last] == ["rw-", "r--", "rw-", "---", "rw-", "rw-", "rw-"]
+    assert (b"main: changed\n" if way.mode == "observe" else b"main: kept\n") in outcome.stdout
+
+
+@pytest.mark.parametrize("scenario", ["forks", "forks-quietly"])
+@every_way
+def test_a_child_of_a_destructor_goes_on_by_itself(pages: Path, tmp_path: Path, scenario: str, way: Way) -> None:
+    """It may touch what its parent may, and runs the destructors that are left; the parent does not notice."""
+    outcome = check_unnoticed([pages, scenario], way, tmp_path / "trace")
+    assert (b"main: child=5\n" if scenario == "forks" else b"main: child=6\n") in outcome.stdout
+    assert outcome.stdout.count(b"main last: ") == (14 if scenario == "forks" else 7)
+
+
+@every_way
+def test_a_followed_child_is_enforced_too(pages: Path, tmp_path: Path, way: Way) -> None:
+    outcome = check_unnoticed([pages, "forks"], way, tmp_path / "trace", IA2_EXIT_FOLLOW="1")
+    ended = {event.pid for event in outcome.events}
+    assert len(ended) == 2
+
+
+# ---- objects ----
+
+
+@pytest.mark.parametrize("scenario", LOADS)
+@every_way
+def test_objects_come_and_go(loads: Path, tmp_path: Path, scenario: str, way: Way) -> None:
+    outcome = check_unnoticed([loads, scenario], way, tmp_path / "trace")
+    assert outcome.status == STATUS
+    assert outcome.stdout.count(b"plugin fini: O") == (3 if scenario == "reload" else 1)
+
+
+@pytest.mark.parametrize("scenario", LOADS)
+@every_closing_way
+def test_the_destructor_of_an_object_that_goes_is_held_to_its_own(
+    loads: Path, tmp_path: Path, scenario: str, way: Way
+) -> None:
+    """Before the exit, in a destructor, or in the end: main's byte is not the plug-in's."""
+    outcome = watch([loads, scenario, "intrude"], way, tmp_path / "trace")
+    without = run([loads, scenario, "intrude"])
+    assert b"secret: changed\n" in without.stdout
+    assert outcome.violations
+    for event in outcome.violations:
+        assert event.destructor is not None
+        assert (event.destructor.owner_name, event.victim_name) == ("plugin.so", loads.name)
+        assert symbol_at(event.destructor.function) == "plugin_fini"
+    if way.mode == "observe":
+        assert outcome.seen == without.seen
+        assert len(outcome.violations) == without.stdout.count(b"plugin fini: ")
+    elif way.mode == "enforce":
+        assert outcome.status == SIGSEGV
+        assert b"plugin fini" not in outcome.stdout
+        assert len(outcome.violations) == 1
+    else:
+        assert outcome.status == STATUS
+        assert b"changed" not in outcome.stdout
+        assert b"plugin fini" not in outcome.stdout
+        assert outcome.stdout.count(b"secret: kept\n") == 2
