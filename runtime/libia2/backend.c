@@ -9,8 +9,8 @@
 #include "words.h"
 
 static _Atomic bool closing;
-static ia2_lock lock;      /* of the change between open and closed: with protection keys several threads may want it */
-static uint32_t users;     /* threads that want memory closed; only under the lock */
+static ia2_lock lock;  /* of the change between open and closed: with protection keys several threads may want it */
+static uint32_t users; /* threads that want memory closed; only under the lock */
 
 static const struct ia2_closer *closer(void) {
     return ia2_sealed.backend == IA2_BACKEND_PKU ? &ia2_close_pku : &ia2_close_mprotect;
@@ -67,6 +67,12 @@ void ia2_close_end(struct ia2_thread *thread) {
     }
     ia2_signals_guard_thread(thread, false);
     ia2_lock_give(&lock);
+}
+
+void ia2_close_when_idle(struct ia2_thread *thread) {
+    if (thread->closing && thread->depth == 0 && thread->unloading == 0 && thread->finalising == 0 && !ia2_exiting()) {
+        ia2_close_end(thread);
+    }
 }
 
 const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *rights) {

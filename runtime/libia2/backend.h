@@ -23,6 +23,8 @@ const char *ia2_backend_choose(const char *wanted);
 const char *ia2_close_begin(struct ia2_thread *thread);
 /* Opens everything again. */
 void ia2_close_end(struct ia2_thread *thread);
+/* The same, where no destructor of this thread runs, no dlclose of it is under way, and the process does not exit. */
+void ia2_close_when_idle(struct ia2_thread *thread);
 bool ia2_is_closing(void);
 
 /* Gives the calling thread these rights for its next call, closing memory first where that is not done yet. Returns NULL, or why

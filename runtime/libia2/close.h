@@ -9,7 +9,8 @@ struct ia2_closer {
     const char *(*may_begin)(void); /* NULL, or why memory cannot be closed now */
     void (*begin)(void);            /* closes every piece */
     void (*end)(void);              /* opens every piece */
-    void (*rest)(struct ia2_thread *thread); /* from now on the thread has shared memory only, between its destructors */
+    void (*rest)(
+        struct ia2_thread *thread); /* from now on the thread has shared memory only, between its destructors */
     void (*stop_resting)(struct ia2_thread *thread);
     const char *(*enter)(struct ia2_thread *thread, const struct ia2_rights *rights);
     void (*leave)(struct ia2_thread *thread, const struct ia2_rights *outer);
@@ -42,7 +43,7 @@ uint32_t ia2_pku_of(uint16_t id);
 /* Makes the list of pieces anew, from what is loaded and mapped now. Returns NULL, or why there is none. */
 const char *ia2_pieces_refresh(void);
 /* All pieces, or those of one compartment: number of the first, and of the next; IA2_NO_PIECE after the last. */
-uint32_t ia2_closable.count(void);
+uint32_t ia2_pieces_count(void);
 struct ia2_piece *ia2_piece_number(uint32_t number); /* 1 to count */
 uint32_t ia2_piece_first_of(uint16_t compartment);
 uint32_t ia2_piece_next_of(uint32_t number);

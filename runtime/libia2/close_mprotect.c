@@ -50,11 +50,13 @@ static bool is_alone(void) {
         return true;
     }
     struct stat status;
-    return ia2_syscall4(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&status, 0) == 0 && status.st_nlink == 3;
+    return ia2_syscall4(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&status, 0) == 0 &&
+           status.st_nlink == 3;
 }
 
 static void each_piece(uint16_t compartment, void (*change)(struct ia2_piece *piece)) {
-    for (uint32_t number = ia2_piece_first_of(compartment); number != IA2_NO_PIECE; number = ia2_piece_next_of(number)) {
+    for (uint32_t number = ia2_piece_first_of(compartment); number != IA2_NO_PIECE;
+         number = ia2_piece_next_of(number)) {
         change(ia2_piece_number(number));
     }
 }
@@ -65,9 +67,7 @@ static void change_all(void (*change)(struct ia2_piece *piece)) {
     }
 }
 
-static const char *may_begin(void) {
-    return is_alone() || (ia2_sealed.park && ia2_park_others()) ? NULL : "threads";
-}
+static const char *may_begin(void) { return is_alone() || (ia2_sealed.park && ia2_park_others()) ? NULL : "threads"; }
 
 static void begin(void) {
     open_now = (struct ia2_rights){0};

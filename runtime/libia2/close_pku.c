@@ -10,6 +10,7 @@
 #include "objects.h"
 #include "run.h"
 #include "system.h"
+#include "takeover.h"
 
 static uint8_t key_of[IA2_MAP_MAX_COMPARTMENT + 1u]; /* 0: none, open to all */
 static uint32_t all_bits;                            /* of the compartments' keys */
@@ -72,25 +73,25 @@ static bool tag_range(uintptr_t start, uintptr_t end) {
                                         ia2_sealed.runtime_key) == 0;
 }
 
-/* All but two pages that must be readable whatever PKRU is: what the constructor decided, and where trampolines return to. */
+static bool is_open(uintptr_t page) {
+    return page == (uintptr_t)&ia2_sealed || page == (uintptr_t)ia2_trampoline_return ||
+           page - (uintptr_t)ia2_fini_cells < sizeof ia2_fini_cells;
+}
+
+/* All but the pages that must be readable whatever PKRU is: what the constructor decided, where trampolines return to, what ld.so takes
+ * for arrays of destructors. */
 bool ia2_pku_tag_runtime(void) {
     const struct ia2_object *runtime = ia2_object(ia2_object_at((uintptr_t)&ia2_sealed));
-    uintptr_t open[] = {(uintptr_t)&ia2_sealed, (uintptr_t)ia2_trampoline_return};
-    if (open[0] > open[1]) {
-        uintptr_t first = open[1];
-        open[1] = open[0];
-        open[0] = first;
-    }
     bool done = runtime->range_count > 0;
     for (uint8_t i = 0; i < runtime->range_count && done; i++) {
-        uintptr_t at = runtime->ranges[i].start;
-        for (unsigned j = 0; j < 2 && done; j++) {
-            if (open[j] >= at && open[j] < runtime->ranges[i].end) {
-                done = tag_range(at, open[j]);
-                at = open[j] + IA2_PAGE;
+        uintptr_t start = runtime->ranges[i].start;
+        for (uintptr_t at = start; at < runtime->ranges[i].end && done; at += IA2_PAGE) {
+            if (is_open(at)) {
+                done = tag_range(start, at);
+                start = at + IA2_PAGE;
             }
         }
-        done = done && tag_range(at, runtime->ranges[i].end);
+        done = done && tag_range(start, runtime->ranges[i].end);
     }
     uintptr_t wanted = (uintptr_t)ia2_sealed.wanted;
     return done && tag_range(wanted, wanted + IA2_PAGE) && ia2_records_tag();

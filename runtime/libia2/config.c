@@ -24,6 +24,12 @@ static void read_variable(char *entry) {
         ia2_config.mode = value;
     } else if ((value = value_of(entry, "IA2_EXIT_BACKEND"))) {
         ia2_config.backend = value;
+    } else if ((value = value_of(entry, "IA2_EXIT_ALLOW_ALL"))) {
+        ia2_config.allow_all = ia2_equal(value, "1");
+    } else if ((value = value_of(entry, "IA2_EXIT_FORCE_LEGACY"))) {
+        ia2_config.legacy = ia2_equal(value, "1");
+    } else if ((value = value_of(entry, "IA2_EXIT_PARK_THREADS"))) {
+        ia2_config.park = ia2_equal(value, "1");
     } else if ((value = value_of(entry, "IA2_EXIT_FOLLOW"))) {
         ia2_config.follow = ia2_equal(value, "1");
     }

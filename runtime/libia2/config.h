@@ -11,6 +11,9 @@ struct ia2_config {
     const char *map;     /* IA2_EXIT_MAP: path of a binary exit map, or "" */
     const char *mode;    /* IA2_EXIT_MODE, or "" */
     const char *backend; /* IA2_EXIT_BACKEND, or "" */
+    bool allow_all;      /* IA2_EXIT_ALLOW_ALL=1 */
+    bool legacy;         /* IA2_EXIT_FORCE_LEGACY=1 */
+    bool park;           /* IA2_EXIT_PARK_THREADS=1 */
     bool follow;         /* IA2_EXIT_FOLLOW=1: children are covered too */
     bool secure;         /* AT_SECURE: setuid, setgid or file capabilities */
 };

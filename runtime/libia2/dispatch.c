@@ -27,7 +27,9 @@
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const char etext[] __attribute__((visibility("hidden")));
 
-_Atomic uintptr_t ia2_trampoline_return[IA2_TRAMPOLINES];
+/* A page of their own: it must be readable under every PKRU, and the runtime's memory around it is not. */
+_Atomic uintptr_t ia2_trampoline_return[4096 / sizeof(uintptr_t)] __attribute__((aligned(4096)));
+_Static_assert(IA2_TRAMPOLINES <= sizeof ia2_trampoline_return / sizeof *ia2_trampoline_return, "one page");
 __thread char ia2_dispatch_selector;
 static __thread bool armed;
 

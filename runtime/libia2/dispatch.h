@@ -48,7 +48,7 @@ extern const char ia2_rearm_trampolines[];
 extern const char ia2_trampoline_sigreturn[];
 
 /* Return addresses, each bound once and for ever: a child that shares memory reads them while its parent goes on. */
-extern _Atomic uintptr_t ia2_trampoline_return[IA2_TRAMPOLINES];
+extern _Atomic uintptr_t ia2_trampoline_return[];
 /* What the kernel looks at before each system call: 0 performs it, 1 sends SIGSYS. Readable under every PKRU. */
 extern __thread char ia2_dispatch_selector;
 

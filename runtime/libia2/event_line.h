@@ -14,8 +14,8 @@ void ia2_event_begin(struct ia2_line *line, const char *event);
 /* Ends the line and writes it to the trace. What making and writing it took is not charged to the running destructor. */
 void ia2_event_send(struct ia2_line *line);
 void ia2_event_send_to(struct ia2_sink *sink, struct ia2_line *line);
-/* The counters, as they are now. */
-void ia2_event_counters(struct ia2_sink *sink);
+/* `compartment` for each that ran a destructor, and `counters`: as they are now. */
+void ia2_event_counters(struct ia2_sink *sink, const struct ia2_census *census);
 
 /* {"address", "object", "rva"} */
 void ia2_put_place(struct ia2_line *line, const char *key, uintptr_t address);
@@ -31,6 +31,7 @@ void ia2_put_running(struct ia2_line *line, const char *key);
  * event: as many as fit. */
 void ia2_put_stack(struct ia2_line *line, const char *key, const uintptr_t *frames, size_t count);
 
+extern const char *const ia2_outcome_names[IA2_OUTCOMES];
 const char *ia2_kind_name(const struct exit_record *record);
 
 #endif

@@ -8,9 +8,7 @@
 #include "identify.h"
 #include "run.h"
 #include "system.h"
-
-bool ia2_tracing;
-bool ia2_watching;
+#include "words.h"
 
 static struct ia2_sink trace;
 static struct ia2_sink diag;
@@ -34,12 +32,14 @@ void ia2_event_send_to(struct ia2_sink *sink, struct ia2_line *line) {
         ia2_getpid() == atomic_load_explicit(&process, memory_order_relaxed)) { /* not in a child of vfork() */
         ia2_count(&ia2_counters.lost);
     }
-    ia2_thread.overhead += ia2_now() - line->started;
+    ia2_self()->overhead += ia2_now() - line->started;
 }
 
 void ia2_event_send(struct ia2_line *line) { ia2_event_send_to(&trace, line); }
 
 static void put_start(bool forked) {
+    static const char *const backends[] = {"none", "mprotect", "pku"};
+    static const char *const modes[] = {"observe", "enforce", "contain"};
     struct ia2_line line;
     ia2_event_begin(&line, "start");
     ia2_line_number(&line, "version", 1);
@@ -52,9 +52,11 @@ static void put_start(bool forked) {
     ia2_line_number(&line, "ppid", (uint64_t)ia2_getppid());
     ia2_line_bool(&line, "forked", forked);
     ia2_line_string(&line, "glibc", gnu_get_libc_version());
-    ia2_line_string(&line, "backend", "none");
-    ia2_line_string(&line, "mode", "observe");
-    ia2_line_bool(&line, "virtual", true);
+    ia2_line_string(&line, "backend", ia2_sealed.legacy ? "legacy" : backends[ia2_sealed.backend]);
+    ia2_line_string(&line, "backend_why", ia2_sealed.backend_why);
+    ia2_line_string(&line, "mode", modes[ia2_sealed.mode]);
+    ia2_line_bool(&line, "allow_all", ia2_sealed.allow_all);
+    ia2_line_bool(&line, "virtual", ia2_sealed.backend != IA2_BACKEND_PKU);
     ia2_line_string(&line, "map", map_path[0] ? map_path : NULL);
     ia2_event_send(&line);
 }
@@ -71,14 +73,14 @@ static bool is_process(void) {
         atomic_store(&ended, false);
         ia2_sink_inherit(&trace);
         ia2_sink_inherit(&diag);
-        if (ia2_tracing) {
+        if (ia2_sealed.tracing) {
             put_start(true);
         }
     }
     return ia2_config.follow;
 }
 
-bool ia2_event_may_write(void) { return ia2_tracing && is_process(); }
+bool ia2_event_may_write(void) { return ia2_sealed.tracing && is_process(); }
 
 const char *ia2_events_open(void) {
     atomic_store(&process, ia2_getpid());
@@ -89,9 +91,9 @@ const char *ia2_events_open(void) {
     if (ia2_sink_open(&diag, ia2_config.diag) != 0) {
         wrong = ia2_config.diag;
     }
-    ia2_tracing = trace.open;
-    diagnosing = diag.open && !(ia2_tracing && diag.device == trace.device && diag.inode == trace.inode);
-    ia2_watching = ia2_tracing || diagnosing;
+    ia2_sealed.tracing = trace.open;
+    diagnosing = diag.open && !(ia2_sealed.tracing && diag.device == trace.device && diag.inode == trace.inode);
+    ia2_sealed.watching = ia2_sealed.tracing || diagnosing;
     return wrong;
 }
 
@@ -125,7 +127,7 @@ void ia2_event_exit(const char *how, int status) {
 }
 
 void ia2_event_exec(const char *path, const char *how, bool child) {
-    if (!ia2_tracing) {
+    if (!ia2_sealed.tracing) {
         return;
     }
     struct ia2_line line;
@@ -139,15 +141,17 @@ void ia2_event_exec(const char *path, const char *how, bool child) {
 
 void ia2_event_end(const char *how, int status) {
     /* A child of vfork() can only come here by _exit, and must leave its parent's memory alone. */
-    bool ours = ia2_equal(how, "_exit") ? ia2_getpid() == atomic_load(&process) : ia2_watching && is_process();
-    if (!ia2_watching || !ours || atomic_exchange(&ended, true)) {
+    bool ours = ia2_equal(how, "_exit") ? ia2_getpid() == atomic_load(&process) : ia2_sealed.watching && is_process();
+    if (!ia2_sealed.watching || !ours || atomic_exchange(&ended, true)) {
         return;
     }
+    struct ia2_census census;
+    ia2_record_census(&census);
     if (diagnosing) {
-        ia2_event_counters(&diag);
+        ia2_event_counters(&diag, &census);
     }
-    if (ia2_tracing) {
-        ia2_event_counters(&trace);
+    if (ia2_sealed.tracing) {
+        ia2_event_counters(&trace, &census);
         struct ia2_line line;
         ia2_event_begin(&line, "end");
         ia2_line_string(&line, "how", how);
@@ -157,14 +161,12 @@ void ia2_event_end(const char *how, int status) {
 }
 
 void ia2_complain(const char *what, const char *detail) {
-    char text[1024];
-    size_t used = 0;
-    const char *parts[] = {"libia2.so: ", what, ": ", detail, "\n"};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        for (const char *at = parts[i]; *at && used < sizeof text - 1; at++) {
-            text[used++] = *at;
-        }
+    struct ia2_words words;
+    ia2_words_begin(&words, "libia2.so: ");
+    ia2_words_text(&words, what);
+    if (detail && detail[0]) {
+        ia2_words_text(&words, ": ");
+        ia2_words_text(&words, detail);
     }
-    text[used - 1] = '\n';
-    ia2_syscall3(SYS_write, 2, (long)text, (long)used);
+    ia2_words_end(&words);
 }

@@ -13,17 +13,15 @@
 #include "objects.h"
 #include "records.h"
 
-extern bool ia2_tracing;  /* events go out; set once by ia2_events_open() */
-extern bool ia2_watching; /* events or counters go out */
-
-/* Opens the trace and the diagnosis sink. Returns NULL, or what could not be opened, for a line on standard error.
+/* Opens the trace and the diagnosis sink, and sets ia2_sealed.tracing and watching. Returns NULL, or what could not be opened, for a line on standard error.
  * Only from the constructor. */
 const char *ia2_events_open(void);
 
 void ia2_event_start(void);
 void ia2_event_object(uint32_t slot, const char *when);
 void ia2_event_register(const struct exit_record *record);
-void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32_t before, bool known, uint32_t wanted);
+void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32_t before, bool known, uint32_t wanted,
+                     const char *unenforced);
 void ia2_event_leave(const struct exit_record *record, uint64_t sequence, uint64_t ns, uint32_t after);
 void ia2_event_fallback(const struct exit_record *record, uint64_t sequence);
 void ia2_event_fault(const char *what, const char *detail);

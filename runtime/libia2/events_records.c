@@ -27,14 +27,14 @@ void ia2_event_register(const struct exit_record *record) {
 
 static const char *moment_of(const struct exit_record *record) {
     bool at_thread_end = record->kind == IA2_EXIT_THREAD_ATEXIT || record->kind == IA2_EXIT_PTHREAD_KEY;
-    if (ia2_thread.unloading) {
+    if (ia2_self()->unloading) {
         return "unload"; /* the nearest cause, even where an exit handler unloads something */
     }
     return ia2_exiting() ? "exit" : at_thread_end ? "thread-end" : "unload";
 }
 
-void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32_t before, bool known,
-                     uint32_t wanted) {
+void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32_t before, bool known, uint32_t wanted,
+                     const char *unenforced) {
     if (!ia2_event_may_write()) {
         return;
     }
@@ -42,7 +42,7 @@ void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32
     ia2_event_begin(&line, "enter");
     ia2_line_number(&line, "seq", sequence);
     put_record(&line, record);
-    ia2_line_number(&line, "depth", ia2_thread.depth);
+    ia2_line_number(&line, "depth", ia2_self()->depth - 1u);
     ia2_line_string(&line, "moment", moment_of(record));
     ia2_line_hex(&line, "pkru_before", before);
     if (known) {
@@ -50,6 +50,7 @@ void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32
     } else {
         ia2_line_null(&line, "pkru_wanted");
     }
+    ia2_line_string(&line, "unenforced", unenforced);
     ia2_event_send(&line);
 }
 
@@ -61,6 +62,7 @@ void ia2_event_leave(const struct exit_record *record, uint64_t sequence, uint64
     ia2_event_begin(&line, "leave");
     ia2_line_number(&line, "seq", sequence);
     ia2_put_identity(&line, record);
+    ia2_line_string(&line, "outcome", ia2_outcome_names[record->outcome]);
     ia2_line_number(&line, "ns", ns);
     ia2_line_hex(&line, "pkru_after", after);
     ia2_event_send(&line);

@@ -1,8 +1,8 @@
 /* The event of a touch of closed memory. */
 #include "event_line.h"
 #include "events.h"
-#include "unwind.h"
 #include "objects.h"
+#include "unwind.h"
 #include "violation.h"
 
 static void put_syscall(struct ia2_line *line, const struct ia2_violation *violation) {

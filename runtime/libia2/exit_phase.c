@@ -4,6 +4,7 @@
 #include "map.h"
 #include "objects.h"
 #include "run.h"
+#include "signals.h"
 #include "tamper.h"
 
 bool ia2_unwatched_exit;
@@ -17,18 +18,30 @@ void ia2_exit_begin(enum ia2_exit_how how, int status) {
     if (ia2_exiting() || atomic_exchange(&exiting, true)) {
         return;
     }
+    if (ia2_sealed.watching || ia2_sealed.enforcing) { /* before the event: who reads it may ask where we are */
+        ia2_signals_take();
+        ia2_signals_guard_thread(ia2_self(), true);
+    }
     ia2_event_exit(names[how], status);
     ia2_objects_sync();
     const char *wrong = ia2_map_verify();
     if (wrong) {
         ia2_tampered("the exit map in memory was changed", wrong);
     }
-    ia2_unwatched_exit = !ia2_watching && !ia2_sealed.enforcing && !ia2_sealed.allow_all;
+    ia2_unwatched_exit = !ia2_sealed.watching && !ia2_sealed.enforcing && !ia2_sealed.allow_all;
     if (ia2_sealed.allow_all) {
         ia2_complain("IA2_EXIT_ALLOW_ALL=1", "every destructor of this exit runs with all memory open");
     } else if (ia2_sealed.enforcing) {
-        (void)ia2_close_begin(ia2_self()); /* where it cannot be done now, each destructor tries again and says why not */
+        (void)ia2_close_begin(
+            ia2_self()); /* where it cannot be done now, each destructor tries again and says why not */
     }
 }
 
-void ia2_exit_end(void) { ia2_close_end(ia2_self()); }
+void ia2_exit_end(void) {
+    struct ia2_thread *thread = ia2_self();
+    ia2_close_end(thread);
+    if (ia2_exiting() && (ia2_sealed.watching || ia2_sealed.enforcing)) {
+        ia2_signals_guard_thread(thread, false);
+        ia2_signals_give_back();
+    }
+}

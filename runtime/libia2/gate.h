@@ -9,8 +9,9 @@
 #include "sealed.h"
 
 #define IA2_PKRU_OPEN 0u
-#define IA2_PKRU_SHARED 0xfffffffcu  /* everything closed but key 0 */
-#define IA2_PKRU_INITIAL 0x55555554u /* what the kernel gives every process and every signal handler: only key 0 is open */
+#define IA2_PKRU_SHARED 0xfffffffcu /* everything closed but key 0 */
+#define IA2_PKRU_INITIAL                                                                                               \
+    0x55555554u /* what the kernel gives every process and every signal handler: only key 0 is open */
 #define IA2_LAST_KEY 15u
 
 static inline uint32_t ia2_key_bits(unsigned key) { return 3u << (2 * key); }

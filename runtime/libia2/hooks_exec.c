@@ -1,5 +1,6 @@
 /* A process that replaces itself ends without running a destructor; who wonders where the report is must be told. Each hook
- * says what is about to happen and passes on. Safe after vfork(): nothing is changed but a descriptor's file. */
+ * says what is about to happen and passes on, with the arguments and the environment open wherever they lie. Safe after
+ * vfork(): nothing is changed there but a descriptor's file. */
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -7,71 +8,102 @@
 #include <unistd.h>
 
 #include "events.h"
+#include "gate.h"
+#include "loan.h"
 #include "sealed.h"
+
+/* Says what is about to happen, and opens all memory for it. */
+static struct ia2_loan lend(const char *path, const char *how, bool child) {
+    uint32_t before = ia2_gate_open();
+    ia2_event_exec(path, how, child);
+    ia2_gate_close(before);
+    return ia2_loan_begin();
+}
 
 IA2_PUBLIC int execve(const char *path, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
-    ia2_event_exec(path, "execve", false);
-    return ia2_sealed.real.execve(path, argv, envp);
+    struct ia2_loan loan = lend(path, "execve", false);
+    int result = ia2_sealed.real.execve(path, argv, envp);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 IA2_PUBLIC int execv(const char *path, char *const argv[]) {
     ia2_real_resolve();
-    ia2_event_exec(path, "execv", false);
-    return ia2_sealed.real.execv(path, argv);
+    struct ia2_loan loan = lend(path, "execv", false);
+    int result = ia2_sealed.real.execv(path, argv);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 IA2_PUBLIC int execvp(const char *file, char *const argv[]) {
     ia2_real_resolve();
-    ia2_event_exec(file, "execvp", false);
-    return ia2_sealed.real.execvp(file, argv);
+    struct ia2_loan loan = lend(file, "execvp", false);
+    int result = ia2_sealed.real.execvp(file, argv);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 IA2_PUBLIC int execvpe(const char *file, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
-    ia2_event_exec(file, "execvpe", false);
-    return ia2_sealed.real.execvpe(file, argv, envp);
+    struct ia2_loan loan = lend(file, "execvpe", false);
+    int result = ia2_sealed.real.execvpe(file, argv, envp);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 IA2_PUBLIC int fexecve(int fd, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
-    ia2_event_exec(NULL, "fexecve", false);
-    return ia2_sealed.real.fexecve(fd, argv, envp);
+    struct ia2_loan loan = lend(NULL, "fexecve", false);
+    int result = ia2_sealed.real.fexecve(fd, argv, envp);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 IA2_PUBLIC int execveat(int folder, const char *path, char *const argv[], char *const envp[], int flags) {
     ia2_real_resolve();
-    ia2_event_exec(path, "execveat", false);
-    return ia2_sealed.real.execveat(folder, path, argv, envp, flags);
+    struct ia2_loan loan = lend(path, "execveat", false);
+    int result = ia2_sealed.real.execveat(folder, path, argv, envp, flags);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 IA2_PUBLIC int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
                            const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
-    ia2_event_exec(path, "posix_spawn", true);
-    return ia2_sealed.real.posix_spawn(pid, path, actions, attributes, argv, envp);
+    struct ia2_loan loan = lend(path, "posix_spawn", true);
+    int result = ia2_sealed.real.posix_spawn(pid, path, actions, attributes, argv, envp);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 IA2_PUBLIC int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
                             const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
     ia2_real_resolve();
-    ia2_event_exec(file, "posix_spawnp", true);
-    return ia2_sealed.real.posix_spawnp(pid, file, actions, attributes, argv, envp);
+    struct ia2_loan loan = lend(file, "posix_spawnp", true);
+    int result = ia2_sealed.real.posix_spawnp(pid, file, actions, attributes, argv, envp);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 /* libc starts the shell within itself, where the hooks above are not asked. */
 IA2_PUBLIC int system(const char *command) {
     ia2_real_resolve();
-    if (command) { /* NULL only asks whether there is a shell */
-        ia2_event_exec("/bin/sh", "system", true);
+    if (!command) { /* that only asks whether there is a shell */
+        return ia2_sealed.real.system(NULL);
     }
-    return ia2_sealed.real.system(command);
+    struct ia2_loan loan = lend("/bin/sh", "system", true);
+    int result = ia2_sealed.real.system(command);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 IA2_PUBLIC FILE *popen(const char *command, const char *type) {
     ia2_real_resolve();
-    ia2_event_exec("/bin/sh", "popen", true);
-    return ia2_sealed.real.popen(command, type);
+    struct ia2_loan loan = lend("/bin/sh", "popen", true);
+    FILE *result = ia2_sealed.real.popen(command, type);
+    ia2_loan_end(&loan);
+    return result;
 }
 
 /* ---- the variadic ones: the arguments become an array on the stack, as glibc's own do it ----------------------------- */

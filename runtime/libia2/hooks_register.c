@@ -2,12 +2,13 @@
 #include <errno.h>
 #include <threads.h>
 
+#include "backend.h"
 #include "events.h"
 #include "objects.h"
 #include "owner.h"
-#include "sealed.h"
 #include "records.h"
 #include "run.h"
+#include "sealed.h"
 #include "stubs.h"
 #include "takeover.h"
 
@@ -17,46 +18,65 @@ static _Atomic uint16_t stub_of_key[IA2_KEY_STUBS]; /* stub + 1 */
 static _Atomic ia2_record_number quick_records[IA2_QUICK_STUBS];
 
 /* Rule 2 for the common case, from the cache: an argument and a call site in the object that `dso` points into. */
-static inline bool owner_is_cached(const struct exit_record *record) {
-    const struct ia2_owner_cache *cache = &ia2_owner_cache;
+static inline bool owner_is_cached(const struct exit_record *record, const struct ia2_owner_cache *cache) {
     return ia2_record_dso(record) == cache->dso && cache->plain && cache->epoch == ia2_objects_epoch() &&
            record->registrar - cache->start < cache->size &&
            (record->argument == 0 || record->argument - cache->start < cache->size);
 }
 
-/* A filled record whose owner is known, not yet live; NULL when there is no room or the runtime is not set up: the caller
+/* What a registration says. */
+struct registration {
+    enum ia2_exit_kind kind;
+    uintptr_t function, argument, dso, registrar;
+};
+
+/* A record whose owner is known, live and behind an open gate; NULL when there is no room or the runtime is not set up: the caller
  * then passes the registration on as it came, and the destructor runs uncovered (`bypassed`). */
-static inline struct exit_record *make_record(enum ia2_exit_kind kind, uintptr_t function, uintptr_t argument,
-                                              uintptr_t dso, uintptr_t registrar, uint8_t flags) {
+static inline struct exit_record *make_record(const struct registration *given) {
     struct exit_record *record = ia2_sealed.ready ? ia2_record_new() : NULL;
     if (!record) {
         ia2_count(&ia2_counters.bypassed);
         return NULL;
     }
-    record->function = function;
-    record->argument = argument;
-    atomic_store_explicit(&record->dso, dso, memory_order_relaxed);
-    record->registrar = registrar;
-    record->kind = (uint8_t)kind;
-    record->flags = flags;
-    if (dso != 0 && owner_is_cached(record)) {
-        record->owner = ia2_owner_cache.owner;
+    record->function = given->function;
+    record->argument = given->argument;
+    atomic_store_explicit(&record->dso, given->dso, memory_order_relaxed);
+    record->registrar = given->registrar;
+    record->kind = (uint8_t)given->kind;
+    record->flags = given->kind == IA2_EXIT_PTHREAD_KEY ? IA2_REPEATED : 0;
+    record->also = 0;
+    const struct ia2_owner_cache *cache = &ia2_self()->owner_cache;
+    if (given->dso != 0 && owner_is_cached(record, cache)) {
+        record->owner = cache->owner;
     } else {
         ia2_owner_resolve(record);
     }
+    ia2_record_publish(record);
     return record;
 }
 
+/* The number for glibc to keep; 0: pass the registration on. Legacy mode keeps nothing. */
+static inline ia2_record_number new_record(const struct registration *given) {
+    uint32_t before = ia2_gate_open();
+    const struct exit_record *record = make_record(given);
+    ia2_record_number number = record ? atomic_load_explicit(&record->number, memory_order_relaxed) : 0;
+    ia2_gate_close(before);
+    return number;
+}
+
 /* Says that the registration stands, or takes the record back where glibc refused it. */
-static int finish(struct exit_record *record, int result) {
-    if (result != 0) {
-        ia2_record_return(record);
-        return result;
+static int finish(ia2_record_number number, int result) {
+    if (__builtin_expect(result != 0 || ia2_sealed.tracing, 0)) {
+        uint32_t before = ia2_gate_open();
+        struct exit_record *record = ia2_record_find(number);
+        if (record && result != 0) {
+            ia2_record_return(record);
+        } else if (record) {
+            ia2_event_register(record);
+        }
+        ia2_gate_close(before);
     }
-    if (__builtin_expect(ia2_tracing, 0)) {
-        ia2_event_register(record);
-    }
-    return 0;
+    return result;
 }
 
 static void run_record(struct exit_record *record, uintptr_t first, uintptr_t second) {
@@ -65,7 +85,8 @@ static void run_record(struct exit_record *record, uintptr_t first, uintptr_t se
         ia2_event_fault("a destructor was refused", "glibc came back with a number that names no live record");
         return;
     }
-    bool unloading = ia2_thread.unloading || ia2_thread.finalising;
+    const struct ia2_thread *thread = ia2_self();
+    bool unloading = thread->unloading || thread->finalising;
     bool at_exit_only =
         record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
     if (at_exit_only && !unloading && !ia2_exiting()) {
@@ -76,12 +97,14 @@ static void run_record(struct exit_record *record, uintptr_t first, uintptr_t se
     /* An exiting process keeps its records: they are the evidence, and nobody needs the room. */
     if (!ia2_exiting()) {
         ia2_record_free(record);
+        ia2_close_when_idle(ia2_self());
     }
 }
 
 /* ---- __cxa_atexit and its relatives ------------------------------------------------------------------------------- */
 
 static void run_cxa(void *number, int status) {
+    uint32_t before = ia2_gate_open();
     struct exit_record *record = ia2_record_find((ia2_record_number)number);
     if (__builtin_expect(record && ia2_unwatched_exit, 1)) {
         /* What ia2_run_destructor() comes down to when nobody watches. glibc hands each number out once. */
@@ -89,25 +112,28 @@ static void run_cxa(void *number, int status) {
         atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);
         ((void (*)(uintptr_t, int))record->function)(record->argument, status);
         atomic_store_explicit(&record->state, IA2_DONE, memory_order_relaxed);
-        return;
+        return; /* nothing is enforced: there is no gate to close */
     }
     run_record(record, record ? record->argument : 0, (uintptr_t)(unsigned)status);
+    ia2_gate_close(before);
 }
 
 static void run_on_exit(int status, void *number) {
+    uint32_t before = ia2_gate_open();
     struct exit_record *record = ia2_record_find((ia2_record_number)number);
     run_record(record, (uintptr_t)(unsigned)status, record ? record->argument : 0);
+    ia2_gate_close(before);
 }
 
 IA2_PUBLIC int __cxa_atexit(void (*function)(void *), void *argument, void *dso) {
     ia2_real_resolve();
-    struct exit_record *record = make_record(IA2_EXIT_CXA_ATEXIT, (uintptr_t)function, (uintptr_t)argument,
-                                             (uintptr_t)dso, (uintptr_t)__builtin_return_address(0), 0);
-    if (!record) {
+    const struct registration given = {IA2_EXIT_CXA_ATEXIT, (uintptr_t)function, (uintptr_t)argument, (uintptr_t)dso,
+                                       (uintptr_t)__builtin_return_address(0)};
+    ia2_record_number number = new_record(&given);
+    if (number == 0) {
         return ia2_sealed.real.cxa_atexit(function, argument, dso);
     }
-    ia2_record_number number = ia2_record_publish(record);
-    return finish(record, ia2_sealed.real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+    return finish(number, ia2_sealed.real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, dso));
 }
 
 /* No atexit here: glibc exports none on x86-64, each object has one of its own (libc_nonshared) that passes its dso_handle to
@@ -115,24 +141,25 @@ IA2_PUBLIC int __cxa_atexit(void (*function)(void *), void *argument, void *dso)
  * could not run their handlers. */
 IA2_PUBLIC int on_exit(void (*function)(int, void *), void *argument) {
     ia2_real_resolve();
-    struct exit_record *record = make_record(IA2_EXIT_ON_EXIT, (uintptr_t)function, (uintptr_t)argument, 0,
-                                             (uintptr_t)__builtin_return_address(0), 0);
-    if (!record) {
+    const struct registration given = {IA2_EXIT_ON_EXIT, (uintptr_t)function, (uintptr_t)argument, 0,
+                                       (uintptr_t)__builtin_return_address(0)};
+    ia2_record_number number = new_record(&given);
+    if (number == 0) {
         return ia2_sealed.real.on_exit(function, argument);
     }
-    ia2_record_number number = ia2_record_publish(record);
-    return finish(record, ia2_sealed.real.on_exit(run_on_exit, (void *)number));
+    return finish(number, ia2_sealed.real.on_exit(run_on_exit, (void *)number));
 }
 
 IA2_PUBLIC int __cxa_thread_atexit_impl(void (*function)(void *), void *argument, void *dso) {
     ia2_real_resolve();
-    struct exit_record *record = make_record(IA2_EXIT_THREAD_ATEXIT, (uintptr_t)function, (uintptr_t)argument,
-                                             (uintptr_t)dso, (uintptr_t)__builtin_return_address(0), 0);
-    if (!record) {
+    const struct registration given = {IA2_EXIT_THREAD_ATEXIT, (uintptr_t)function, (uintptr_t)argument, (uintptr_t)dso,
+                                       (uintptr_t)__builtin_return_address(0)};
+    ia2_record_number number = new_record(&given);
+    if (number == 0) {
         return ia2_sealed.real.cxa_thread_atexit_impl(function, argument, dso);
     }
-    ia2_record_number number = ia2_record_publish(record);
-    return finish(record, ia2_sealed.real.cxa_thread_atexit_impl((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+    return finish(number,
+                  ia2_sealed.real.cxa_thread_atexit_impl((void (*)(void *))(void *)run_cxa, (void *)number, dso));
 }
 
 /* ---- quick_exit: the handler gets no argument of ours, so each has a stub of its own -------------------------------- */
@@ -140,7 +167,9 @@ IA2_PUBLIC int __cxa_thread_atexit_impl(void (*function)(void *), void *argument
 void ia2_run_quick(uint32_t stub, int status);
 
 void ia2_run_quick(uint32_t stub, int status) {
+    uint32_t before = ia2_gate_open();
     run_record(ia2_record_find(atomic_load(&quick_records[stub])), 0, (uintptr_t)(unsigned)status);
+    ia2_gate_close(before);
 }
 
 /* Puts `number` into a free place of a table of records behind stubs. Returns the place, `count` where none is free. */
@@ -155,24 +184,44 @@ static uint32_t take_stub(_Atomic ia2_record_number *table, uint32_t count, ia2_
     return count;
 }
 
-IA2_PUBLIC int __cxa_at_quick_exit(void (*function)(void *), void *dso) {
-    ia2_real_resolve();
-    struct exit_record *record = make_record(IA2_EXIT_QUICK_EXIT, (uintptr_t)function, 0, (uintptr_t)dso,
-                                             (uintptr_t)__builtin_return_address(0), 0);
-    if (!record) {
-        return ia2_sealed.real.cxa_at_quick_exit(function, dso);
+/* A record and a stub for it: the stub's number, or `count` where either is missing. */
+static uint32_t new_stub(const struct registration *given, _Atomic ia2_record_number *table, uint32_t count,
+                         ia2_record_number *number) {
+    uint32_t before = ia2_gate_open();
+    struct exit_record *record = make_record(given);
+    uint32_t stub = count;
+    if (record) {
+        *number = atomic_load_explicit(&record->number, memory_order_relaxed);
+        stub = take_stub(table, count, *number);
     }
-    uint32_t stub = take_stub(quick_records, IA2_QUICK_STUBS, ia2_record_publish(record));
-    if (stub == IA2_QUICK_STUBS) {
+    if (record && stub == count) {
         ia2_record_return(record);
         ia2_count(&ia2_counters.bypassed);
+    }
+    ia2_gate_close(before);
+    return stub;
+}
+
+static void give_stub_back(_Atomic ia2_record_number *place) {
+    uint32_t before = ia2_gate_open();
+    atomic_store(place, 0);
+    ia2_gate_close(before);
+}
+
+IA2_PUBLIC int __cxa_at_quick_exit(void (*function)(void *), void *dso) {
+    ia2_real_resolve();
+    const struct registration given = {IA2_EXIT_QUICK_EXIT, (uintptr_t)function, 0, (uintptr_t)dso,
+                                       (uintptr_t)__builtin_return_address(0)};
+    ia2_record_number number = 0;
+    uint32_t stub = new_stub(&given, quick_records, IA2_QUICK_STUBS, &number);
+    if (stub == IA2_QUICK_STUBS) {
         return ia2_sealed.real.cxa_at_quick_exit(function, dso);
     }
     int result = ia2_sealed.real.cxa_at_quick_exit((void (*)(void *))ia2_quick_stub(stub), dso);
     if (result != 0) {
-        atomic_store(&quick_records[stub], 0);
+        give_stub_back(&quick_records[stub]);
     }
-    return finish(record, result);
+    return finish(number, result);
 }
 
 /* glibc has dropped the handlers of an object that it unloaded (__cxa_finalize): their stubs are free again. */
@@ -192,10 +241,21 @@ void ia2_forget_quick(uintptr_t start, uintptr_t end) {
 void ia2_run_key(void *value, uint32_t stub);
 
 void ia2_run_key(void *value, uint32_t stub) {
+    uint32_t before = ia2_gate_open();
     struct exit_record *record = ia2_record_find(atomic_load(&key_records[stub]));
     if (record) { /* else the key was deleted while this thread was ending: glibc may or may not have called it */
         ia2_run_with(record, (uintptr_t)value, 0);
+        ia2_close_when_idle(ia2_self());
     }
+    ia2_gate_close(before);
+}
+
+static void remember_key(pthread_key_t key, uint32_t stub) {
+    uint32_t before = ia2_gate_open();
+    if (key < IA2_KEY_STUBS) {
+        atomic_store(&stub_of_key[key], (uint16_t)(stub + 1));
+    }
+    ia2_gate_close(before);
 }
 
 static int key_create(pthread_key_t *key, void (*destructor)(void *), uintptr_t registrar) {
@@ -203,24 +263,19 @@ static int key_create(pthread_key_t *key, void (*destructor)(void *), uintptr_t 
     if (!destructor) {
         return ia2_sealed.real.key_create(key, NULL);
     }
-    struct exit_record *record =
-        make_record(IA2_EXIT_PTHREAD_KEY, (uintptr_t)destructor, 0, 0, registrar, IA2_REPEATED);
-    if (!record) {
-        return ia2_sealed.real.key_create(key, destructor);
-    }
-    uint32_t stub = take_stub(key_records, IA2_KEY_STUBS, ia2_record_publish(record));
+    const struct registration given = {IA2_EXIT_PTHREAD_KEY, (uintptr_t)destructor, 0, 0, registrar};
+    ia2_record_number number = 0;
+    uint32_t stub = new_stub(&given, key_records, IA2_KEY_STUBS, &number);
     if (stub == IA2_KEY_STUBS) { /* as many live keys as glibc has: it will say so itself */
-        ia2_record_return(record);
-        ia2_count(&ia2_counters.bypassed);
         return ia2_sealed.real.key_create(key, destructor);
     }
     int result = ia2_sealed.real.key_create(key, (void (*)(void *))ia2_key_stub(stub));
     if (result != 0) {
-        atomic_store(&key_records[stub], 0);
-    } else if (*key < IA2_KEY_STUBS) {
-        atomic_store(&stub_of_key[*key], (uint16_t)(stub + 1));
+        give_stub_back(&key_records[stub]);
+    } else {
+        remember_key(*key, stub);
     }
-    return finish(record, result);
+    return finish(number, result);
 }
 
 IA2_PUBLIC int pthread_key_create(pthread_key_t *key, void (*destructor)(void *)) {
@@ -240,18 +295,31 @@ IA2_PUBLIC int tss_create(tss_t *key, tss_dtor_t destructor) {
     return result == 0 ? thrd_success : result == ENOMEM ? thrd_nomem : thrd_error;
 }
 
+/* Takes the stub of a key, before glibc may give the number to another thread. 0: it has none. */
+static uint16_t forget_key(pthread_key_t key) {
+    uint32_t before = ia2_gate_open();
+    uint16_t stub = key < IA2_KEY_STUBS ? atomic_exchange(&stub_of_key[key], 0) : 0;
+    ia2_gate_close(before);
+    return stub;
+}
+
+static void free_key(uint16_t stub) {
+    uint32_t before = ia2_gate_open();
+    struct exit_record *record = ia2_record_find(atomic_exchange(&key_records[stub - 1u], 0));
+    if (record) {
+        ia2_record_free(record);
+    }
+    ia2_gate_close(before);
+}
+
 IA2_PUBLIC int pthread_key_delete(pthread_key_t key) {
     ia2_real_resolve();
-    /* Before glibc may give the number to another thread. */
-    uint16_t stub = key < IA2_KEY_STUBS ? atomic_exchange(&stub_of_key[key], 0) : 0;
+    uint16_t stub = forget_key(key);
     int result = ia2_sealed.real.key_delete(key);
     if (stub != 0 && result != 0) {
-        atomic_store(&stub_of_key[key], stub);
+        remember_key(key, stub - 1u);
     } else if (stub != 0) {
-        struct exit_record *record = ia2_record_find(atomic_exchange(&key_records[stub - 1u], 0));
-        if (record) {
-            ia2_record_free(record);
-        }
+        free_key(stub);
     }
     return result;
 }

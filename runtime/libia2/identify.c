@@ -95,7 +95,7 @@ static void find_path(struct ia2_object *object, const struct dl_phdr_info *info
     /* The name that it was started by will do where nobody is told the path: /proc costs more than all the rest of our start. */
     const char *started = (const char *)getauxval(AT_EXECFN);
     char path[PATH_MAX];
-    if ((ia2_watching || !started || is_loader(started)) && ia2_program_path(path, sizeof path)) {
+    if ((ia2_sealed.watching || !started || is_loader(started)) && ia2_program_path(path, sizeof path)) {
         started = path;
     }
     keep_path(object, started ? started : "main");

@@ -1,9 +1,13 @@
 /* The first code of the process after ld.so has relocated everything (DF_1_INITFIRST): before every other constructor. */
+#include "backend.h"
 #include "config.h"
 #include "events.h"
+#include "gate.h"
 #include "identify.h"
 #include "map.h"
 #include "objects.h"
+#include "records.h"
+#include "run.h"
 #include "sealed.h"
 #include "secret.h"
 #include "stubs.h"
@@ -11,36 +15,97 @@
 
 void ia2_nothing(void) {}
 
+static void end(const char *how, int status) {
+    uint32_t before = ia2_gate_open();
+    ia2_exit_end();
+    ia2_event_end(how, status);
+    ia2_gate_close(before);
+}
+
 /* Registered before anyone else's handler, so run after all of them: nothing but stdio's own end comes later. */
 static void last_at_exit(void *unused, int status) {
     (void)unused;
-    ia2_event_end("exit", status);
+    end("exit", status);
 }
 
 static void last_at_quick_exit(void *unused, int status) {
     (void)unused;
-    ia2_event_end("quick_exit", status);
+    end("quick_exit", status);
 }
 
-static void check_settings(void) {
-    if (ia2_config.backend[0] && !ia2_equal(ia2_config.backend, "none") && !ia2_equal(ia2_config.backend, "auto")) {
-        ia2_complain("IA2_EXIT_BACKEND: expected \"none\" or \"auto\", running with none instead of",
-                     ia2_config.backend);
-    }
-    if (ia2_config.mode[0] && !ia2_equal(ia2_config.mode, "observe")) {
-        ia2_complain("IA2_EXIT_MODE: expected \"observe\" (backend none enforces nothing), observing instead of",
-                     ia2_config.mode);
+/* What was asked for cannot be had, and running without it would be running unprotected. */
+static _Noreturn void refuse(const char *what, const char *why) {
+    ia2_complain(what, why);
+    for (;;) {
+        ia2_syscall1(SYS_exit_group, 2);
     }
 }
 
-static void load_map(void) {
-    if (ia2_config.map[0]) {
-        const char *wrong = ia2_map_load(ia2_config.map);
-        if (wrong) {
-            ia2_complain(ia2_config.map, wrong);
-            ia2_event_fault(wrong, ia2_config.map);
+static void choose_mode(void) {
+    static const char *const names[] = {"observe", "enforce", "contain"};
+    const char *wanted = ia2_config.mode;
+    if (!wanted[0]) {
+        ia2_sealed.mode = ia2_map_loaded() ? IA2_ENFORCE : IA2_OBSERVE;
+        return;
+    }
+    for (uint8_t mode = 0; mode < 3; mode++) {
+        if (ia2_equal(wanted, names[mode])) {
+            ia2_sealed.mode = mode;
+            return;
         }
     }
+    refuse("IA2_EXIT_MODE: expected observe, enforce or contain, not", wanted);
+}
+
+static void choose_backend(const char *map_error) {
+    const char *wanted = ia2_config.backend;
+    bool asked = wanted[0] != '\0' && !ia2_equal(wanted, "auto");
+    if (ia2_sealed.mode != IA2_OBSERVE && map_error) {
+        refuse("IA2_EXIT_MODE asks for enforcement, but the exit map cannot be used", map_error);
+    }
+    if (ia2_sealed.mode != IA2_OBSERVE && ia2_equal(wanted, "none")) {
+        refuse("IA2_EXIT_BACKEND=none closes nothing, so nothing can be enforced", "write mprotect, pku or auto");
+    }
+    if (!asked && ia2_sealed.mode == IA2_OBSERVE && !ia2_sealed.watching) {
+        wanted = "none"; /* nobody would learn of what is observed */
+    }
+    const char *wrong = ia2_backend_choose(wanted);
+    if (wrong) {
+        refuse(ia2_equal(wanted, "pku") ? "IA2_EXIT_BACKEND=pku cannot be had" : "IA2_EXIT_BACKEND", wrong);
+    }
+}
+
+static const char *load_map(void) {
+    const char *wrong = ia2_config.map[0] ? ia2_map_load(ia2_config.map) : NULL;
+    if (wrong) {
+        ia2_complain(ia2_config.map, wrong);
+    }
+    return wrong;
+}
+
+static void start_covered(void) {
+    ia2_secret_make();
+    const char *map_error = load_map();
+    choose_mode();
+    ia2_sealed.allow_all = ia2_config.allow_all;
+    ia2_sealed.park = ia2_config.park;
+    ia2_objects_sync(); /* quietly: events come when it is known what can be done */
+    choose_backend(map_error);
+    ia2_records_seal_all();
+    ia2_event_start();
+    if (map_error) {
+        ia2_event_fault(map_error, ia2_config.map);
+    }
+    ia2_objects_announce();
+    ia2_sealed.real.cxa_atexit((void (*)(void *))(void *)last_at_exit, NULL, NULL);
+    ia2_sealed.real.cxa_at_quick_exit((void (*)(void *))(void *)last_at_quick_exit, NULL);
+    ia2_sealed.ready = true;
+}
+
+static void start_legacy(void) {
+    ia2_sealed.legacy = true;
+    ia2_event_start();
+    ia2_complain("IA2_EXIT_FORCE_LEGACY=1", "nothing is recorded, and exit drops all protection");
 }
 
 static void initialise(int argc, char **argv, char **envp) {
@@ -51,14 +116,15 @@ static void initialise(int argc, char **argv, char **envp) {
     if (wrong) {
         ia2_complain("cannot write events there; give a path, fd:N of an open descriptor, or 1", wrong);
     }
-    check_settings();
-    ia2_secret_make();
-    load_map();
-    ia2_event_start();
-    ia2_sealed.real.cxa_atexit((void (*)(void *))(void *)last_at_exit, NULL, NULL);
-    ia2_sealed.real.cxa_at_quick_exit((void (*)(void *))(void *)last_at_quick_exit, NULL);
-    ia2_objects_sync();
-    ia2_sealed.ready = true;
+    if (ia2_config.legacy) {
+        start_legacy();
+    } else {
+        start_covered();
+    }
+    ia2_seal();
+    if (ia2_sealed.runtime_bits) {
+        ia2_gate_close(ia2_rdpkru() | ia2_sealed.runtime_bits); /* the key was open when it was new */
+    }
 }
 
 __attribute__((section(".init_array"), used)) static void (*const start)(int, char **, char **) = initialise;

@@ -145,6 +145,25 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data) {
     return 0;
 }
 
+static void announce(uint32_t slot, const char *when) {
+    const struct ia2_object *object = &objects[slot];
+    ia2_event_taken(object);
+    ia2_event_object(slot, when);
+    if (object->clash) {
+        ia2_event_fault("a note claims a compartment number that the runtime had given to another object; "
+                        "write an exit map",
+                        object->path);
+    }
+}
+
+void ia2_objects_announce(void) {
+    for (uint32_t slot = 1; slot <= highest; slot++) {
+        if (objects[slot].map) {
+            announce(slot, "start");
+        }
+    }
+}
+
 static void sync_locked(void) {
     for (uint32_t slot = 1; slot <= highest; slot++) {
         objects[slot].seen = false;
@@ -156,6 +175,7 @@ static void sync_locked(void) {
     if (!any_sync) {
         ia2_find_malloc(highest);
     }
+    bool opened = false;
     /* Claims of compartments by notes are all read by now: numbers for the others come after them. */
     for (uint32_t slot = 1; slot <= highest; slot++) {
         struct ia2_object *object = &objects[slot];
@@ -164,14 +184,15 @@ static void sync_locked(void) {
         } else if (object->map && slot_of(object->map) != slot) {
             ia2_choose_compartment(object);
             index_add(slot);
+            opened = opened || ia2_cells_open();
             ia2_take_over(object, slot);
-            ia2_event_object(slot, any_sync ? "load" : "start");
-            if (object->clash) {
-                ia2_event_fault("a note claims a compartment number that the runtime had given to another object; "
-                                "write an exit map",
-                                object->path);
+            if (any_sync) {
+                announce(slot, "load");
             }
         }
+    }
+    if (opened) {
+        ia2_cells_close();
     }
     seen_adds = walk.skipped ? 0 : walk.adds;
     seen_subs = walk.skipped ? 0 : walk.subs;

@@ -13,7 +13,6 @@
 
 #define IA2_MAX_OBJECTS 4096u
 #define IA2_NO_OBJECT 0u /* slot 0 is never used, so that 0 can say "none" */
-#define IA2_NO_OWNER UINT16_MAX
 
 enum ia2_decided_by { IA2_BY_UNLISTED, IA2_BY_DEFAULT, IA2_BY_NOTE, IA2_BY_MAP };
 
@@ -45,12 +44,14 @@ struct ia2_object {
     uintptr_t *entries;    /* the object's own .fini_array */
     uint32_t entry_count;  /* destructors taken over: array entries and DT_FINI */
     uint32_t first_record; /* chain of their records in the order in which they run */
-    uintptr_t stub[1];     /* what DT_FINI_ARRAY points to while it is taken over */
 };
 
 /* Brings the table up to date with what is loaded: new objects are taken over, vanished ones forgotten. Cheap when nothing has
  * changed. Not in a signal handler; the first call is the constructor's. */
 void ia2_objects_sync(void);
+
+/* The events of the objects of the start, whose synchronisation was quiet. Once, from the constructor. */
+void ia2_objects_announce(void);
 
 /* Slot of the object that `address` lies in, IA2_NO_OBJECT if there is none or it is not known yet. Any time, any thread,
  * signal handlers: it takes no lock. */

@@ -4,8 +4,6 @@
 #include "run.h"
 #include "symbols.h"
 
-__thread struct ia2_owner_cache ia2_owner_cache;
-
 static bool inside(const struct ia2_object *object, uintptr_t address) {
     return address >= object->start && address < object->end;
 }
@@ -52,7 +50,7 @@ static bool by_dso(struct exit_record *record) {
     }
     const struct ia2_object *object = ia2_object(slot);
     record->owner = object->compartment;
-    ia2_owner_cache = (struct ia2_owner_cache){
+    ia2_self()->owner_cache = (struct ia2_owner_cache){
         .dso = dso,
         .start = object->start,
         .size = object->end - object->start,

@@ -11,7 +11,7 @@
 /* One range of addresses, reserved once and opened step by step: whether a pointer is a record is one comparison, and an
  * index needs no search. */
 #define RESERVED (256ul << 20) /* 4 million records */
-#define STEP (128ul << 10)    /* what is opened at a time, and so the memory that may lie idle */
+#define STEP (128ul << 10)     /* what is opened at a time, and so the memory that may lie idle */
 
 struct ia2_record_table ia2_records;
 
@@ -27,8 +27,7 @@ static bool reserve(void) {
     while (limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur / 64 && size > 2 * STEP) {
         size /= 2;
     }
-    long at = ia2_syscall(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                          -1, 0);
+    long at = ia2_syscall(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at < 0 && at > -4096) {
         return false;
     }
@@ -57,6 +56,13 @@ static bool open_step(void) {
     opened += STEP;
     atomic_store_explicit(&ia2_records.room, (uint32_t)(opened / sizeof(struct exit_record)), memory_order_release);
     return true;
+}
+
+void ia2_records_seal_all(void) {
+    struct exit_record *record;
+    for (uint32_t i = 0; (record = ia2_record_at(i)); i++) {
+        ia2_record_seal(record);
+    }
 }
 
 bool ia2_records_tag(void) {

@@ -83,6 +83,9 @@ extern struct ia2_record_table ia2_records;
 
 struct exit_record *ia2_record_new_slow(void);
 
+/* Makes the codes of all live records anew: nothing was enforced when they were published. Only from the constructor. */
+void ia2_records_seal_all(void);
+
 /* Tags the table with the runtime's own key, once, from the constructor. False where the kernel refused. */
 bool ia2_records_tag(void);
 
@@ -142,7 +145,8 @@ static inline ia2_record_number ia2_record_publish(struct exit_record *record) {
     ia2_record_number number = (atomic_load_explicit(&record->number, memory_order_relaxed) & IA2_GENERATION_MASK) |
                                (ia2_record_place(record) + 1u);
     uint32_t serial = atomic_load_explicit(&ia2_records.serial, memory_order_relaxed) + 1;
-    atomic_store_explicit(&ia2_records.serial, serial, memory_order_relaxed); /* of two at once, either is before the other */
+    atomic_store_explicit(&ia2_records.serial, serial,
+                          memory_order_relaxed); /* of two at once, either is before the other */
     record->serial = serial;
     record->unused = 0;
     record->outcome = IA2_SUCCESS;

@@ -8,6 +8,7 @@
 #include "system.h"
 
 struct ia2_counters ia2_counters;
+uintptr_t ia2_call_sp[IA2_THREADS];
 _Atomic uint32_t ia2_runs[IA2_OWNERS][IA2_OUTCOMES];
 
 static _Atomic uint64_t sequence;
@@ -70,7 +71,8 @@ static uint8_t expected_outcome(const struct exit_record *record, const char *un
 /* ---- the call -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Returns true where it was abandoned. */
-static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second, bool closed) {
+static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second,
+                 bool closed) {
     uint32_t slot = ia2_thread_slot(thread);
     record->outer_sp = ia2_call_sp[slot];
     bool intercepted = ia2_dispatch_intercept(closed);
@@ -135,8 +137,8 @@ static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t
     record->outcome = expected_outcome(record, unenforced);
     thread->running = record;
     thread->depth++;
-    bool abandoned = ia2_tracing ? call_traced(thread, record, first, second, unenforced, record->outer_pkru)
-                                 : call(thread, record, first, second, !unenforced);
+    bool abandoned = ia2_sealed.tracing ? call_traced(thread, record, first, second, unenforced, record->outer_pkru)
+                                        : call(thread, record, first, second, !unenforced);
     (void)abandoned; /* its outcome says so */
     thread->depth--;
     thread->running = record->outer ? ia2_record_at(record->outer - 1u) : NULL;

@@ -21,6 +21,9 @@ union ia2_sealed {
         uint32_t *wanted;             /* the same memory as wanted_alias, for the runtime to write */
         struct ia2_real real;
         bool ready;              /* the runtime is set up: hooks may do more than pass on */
+        bool legacy;             /* IA2_EXIT_FORCE_LEGACY: hooks pass on, exit drops all protection (legacy.h) */
+        bool tracing;            /* events go out */
+        bool watching;           /* events or counters go out */
         bool allow_all;          /* IA2_EXIT_ALLOW_ALL: every destructor gets all rights */
         bool park;               /* IA2_EXIT_PARK_THREADS */
         bool enforcing;          /* the backend closes memory */

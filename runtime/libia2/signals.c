@@ -5,6 +5,7 @@
 
 #include "backend.h"
 #include "dispatch.h"
+#include "frame.h"
 #include "gate.h"
 #include "guard.h"
 #include "guest.h"
@@ -23,6 +24,7 @@
 
 static struct ia2_kernel_action program_action[SIGNALS + 1]; /* what the program wants, of those that we took */
 static bool taken[SIGNALS + 1];
+static uint32_t takers; /* parts of the runtime that want them taken */
 
 static long set_action(int number, const struct ia2_kernel_action *action, struct ia2_kernel_action *old) {
     return ia2_syscall4(SYS_rt_sigaction, number, (long)action, (long)old, sizeof action->mask);
@@ -90,6 +92,9 @@ static void take(int number) {
 }
 
 const char *ia2_signals_take(void) {
+    if (takers++ > 0) {
+        return NULL;
+    }
     for (int number = 1; number <= SIGNALS; number++) {
         take(number);
     }
@@ -97,6 +102,9 @@ const char *ia2_signals_take(void) {
 }
 
 void ia2_signals_give_back(void) {
+    if (takers == 0 || --takers > 0) {
+        return;
+    }
     for (int number = 1; number <= SIGNALS; number++) {
         if (taken[number]) {
             set_action(number, &program_action[number], NULL);
@@ -130,11 +138,13 @@ static void give_stack_back(struct ia2_thread *thread) {
 
 void ia2_signals_guard_thread(struct ia2_thread *thread, bool on) {
     const uint64_t forced = FORCED;
-    if (on) {
+    if (on && thread->guarded++ == 0) {
         take_stack(thread);
         ia2_syscall4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&forced, (long)&thread->program_mask, sizeof forced);
-        ia2_dispatch_arm();
-    } else {
+        if (ia2_sealed.enforcing) {
+            ia2_dispatch_arm(); /* without it, what system calls meet is not reported */
+        }
+    } else if (!on && thread->guarded > 0 && --thread->guarded == 0) {
         const uint64_t blocked = thread->program_mask & FORCED;
         ia2_dispatch_disarm();
         if (blocked) {
@@ -318,4 +328,22 @@ long ia2_guest_sigaltstack(const void *stack, void *old, ucontext_t *context) {
     }
     thread->program_stack = wanted;
     return old && !copy_safely(old, &before, sizeof before) ? -EFAULT : 0;
+}
+
+long ia2_syscall_as(const ucontext_t *context, long number, const long arguments[6]) {
+    const uint32_t bits = ia2_sealed.runtime_bits;
+    const uint32_t slot = ia2_thread_slot(ia2_self());
+    uint32_t wanted = 0;
+    if (bits) {
+        wanted = ia2_sealed.wanted[slot];
+        ia2_sealed.wanted[slot] = ia2_frame_pkru(context);
+        ia2_pkru_close(ia2_sealed.wanted[slot], slot);
+    }
+    long result =
+        ia2_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+    if (bits) {
+        ia2_pkru_open(0);
+        ia2_sealed.wanted[slot] = wanted;
+    }
+    return result;
 }

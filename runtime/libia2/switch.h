@@ -2,7 +2,7 @@
 #ifndef IA2_SWITCH_H
 #define IA2_SWITCH_H
 
-#define IA2_THREADS 1024 /* slots of threads, a power of two; of threads that are gone they are used again */
+#define IA2_THREADS 1024   /* slots of threads, a power of two; of threads that are gone they are used again */
 #define IA2_SEALED_ALIAS 0 /* offsets in union ia2_sealed */
 #define IA2_SEALED_BITS 8
 

@@ -1,15 +1,43 @@
 #include "takeover.h"
 
+#include <dlfcn.h>
 #include <sys/mman.h>
 
+#include "backend.h"
 #include "events.h"
 #include "owner.h"
 #include "records.h"
 #include "run.h"
 #include "stubs.h"
 #include "system.h"
+#include "tamper.h"
 
 static const uintptr_t page = 4096;
+
+/* What DT_FINI_ARRAY of the object in each slot points to while it is taken over: ld.so reads it, so it must be readable whatever else is
+ * closed. Written in synchronisations only. */
+uintptr_t ia2_fini_cells[IA2_MAX_OBJECTS] __attribute__((aligned(4096)));
+
+static uint32_t slot_of(const struct ia2_object *object) { return (uint32_t)(object - ia2_object(0)); }
+
+bool ia2_cells_open(void) {
+    return !ia2_sealed.enforcing ||
+           ia2_mprotect((uintptr_t)ia2_fini_cells, sizeof ia2_fini_cells, PROT_READ | PROT_WRITE) == 0;
+}
+
+void ia2_cells_close(void) {
+    if (ia2_sealed.enforcing) {
+        ia2_mprotect((uintptr_t)ia2_fini_cells, sizeof ia2_fini_cells, PROT_READ);
+    }
+}
+
+void ia2_event_taken(const struct ia2_object *object) {
+    for (uint32_t number = object->first_record; number && ia2_sealed.tracing;) {
+        const struct exit_record *record = ia2_record_at(number - 1u);
+        ia2_event_register(record);
+        number = (uint32_t)record->next_fini;
+    }
+}
 
 static void find_entries(struct ia2_object *object) {
     object->fini_array = object->fini_array_size = object->fini = NULL;
@@ -66,15 +94,14 @@ static bool add_record(struct ia2_object *object, uint32_t slot, uint32_t kind, 
     ia2_record_publish(record);
     uint32_t number = ia2_record_place(record) + 1u;
     if (*last) {
-        ia2_record_at(*last - 1u)->next_fini = number;
+        struct exit_record *before = ia2_record_at(*last - 1u);
+        before->next_fini = number;
+        ia2_record_seal(before);
     } else {
         object->first_record = number;
     }
     *last = number;
     object->entry_count++;
-    if (ia2_tracing) {
-        ia2_event_register(record);
-    }
     return true;
 }
 
@@ -122,50 +149,80 @@ void ia2_take_over(struct ia2_object *object, uint32_t slot) {
         object->fini_array = object->fini_array_size = object->fini = NULL;
         return;
     }
-    object->stub[0] = ia2_fini_stub(slot);
+    ia2_fini_cells[slot] = ia2_fini_stub(slot);
     if (object->fini_array) {
-        object->fini_array->d_un.d_ptr = (uintptr_t)object->stub - object->base;
-        object->fini_array_size->d_un.d_val = sizeof object->stub;
+        object->fini_array->d_un.d_ptr = (uintptr_t)&ia2_fini_cells[slot] - object->base;
+        object->fini_array_size->d_un.d_val = sizeof *ia2_fini_cells;
         if (object->fini) {
             object->fini->d_un.d_ptr = (uintptr_t)ia2_nothing - object->base;
         }
     } else {
-        object->fini->d_un.d_ptr = object->stub[0] - object->base;
+        object->fini->d_un.d_ptr = ia2_fini_cells[slot] - object->base;
     }
     set_protection(object, false);
 }
 
 bool ia2_still_taken(const struct ia2_object *object) {
     if (object->fini_array) {
-        return object->fini_array->d_un.d_ptr == (uintptr_t)object->stub - object->base;
+        return object->fini_array->d_un.d_ptr == (uintptr_t)&ia2_fini_cells[slot_of(object)] - object->base;
     }
-    return !object->fini || object->fini->d_un.d_ptr == object->stub[0] - object->base;
+    return !object->fini || object->fini->d_un.d_ptr == ia2_fini_cells[slot_of(object)] - object->base;
 }
 
-void ia2_run_fini(uint32_t slot) {
-    struct ia2_object *object = ia2_object(slot);
-    if (slot == IA2_NO_OBJECT || slot >= IA2_MAX_OBJECTS || !object->map) {
-        ia2_event_fault("a finalisation stub was called for an object that is not loaded", NULL);
+static bool is_code(uintptr_t function) {
+    struct dl_find_object found;
+    return _dl_find_object((void *)function, &found) == 0;
+}
+
+/* What stands in the array now must be what was there when the object was loaded, and code of some object. */
+static void check_entry(const struct ia2_object *object, struct exit_record *record, size_t number) {
+    uintptr_t now = record->kind == IA2_EXIT_FINI_ARRAY ? object->entries[object->fini ? number - 2 : number - 1]
+                                                        : record->function;
+    const char *wrong = now != record->function ? "an entry of .fini_array was changed after the object was loaded"
+                        : !is_code(now)         ? "an entry of .fini_array is no code of any object"
+                                                : NULL;
+    if (!wrong) {
         return;
     }
-    if (!object->map->l_name[0] && !ia2_thread.unloading) {
-        /* The program itself is finalised first of all: this is _dl_fini. */
-        ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, IA2_STATUS_UNKNOWN);
+    if (ia2_sealed.mode != IA2_OBSERVE) {
+        ia2_tampered(wrong, object->path);
     }
-    ia2_thread.finalising++;
+    ia2_event_fault(wrong, object->path);
+    record->function = now; /* what would have run without us */
+    ia2_record_seal(record);
+}
+
+static void run_all(const struct ia2_object *object) {
     uint32_t number = object->first_record;
     for (size_t i = object->entry_count; number; i--) {
         struct exit_record *record = ia2_record_at(number - 1u);
         uint32_t next = (uint32_t)record->next_fini;
-        if (record->kind == IA2_EXIT_FINI_ARRAY) {
-            uintptr_t now = object->entries[object->fini ? i - 2 : i - 1];
-            if (now != record->function) {
-                ia2_event_fault("an entry of .fini_array has changed since the object was loaded", object->path);
-                record->function = now; /* nothing is enforced yet: run what would have run without us */
-            }
-        }
+        check_entry(object, record, i);
         ia2_run_with(record, 0, 0);
         number = next;
     }
-    ia2_thread.finalising--;
+}
+
+void ia2_run_fini(uint32_t slot) {
+    uint32_t before = ia2_gate_open();
+    struct ia2_thread *thread = ia2_self();
+    struct ia2_object *object = ia2_object(slot);
+    if (slot == IA2_NO_OBJECT || slot >= IA2_MAX_OBJECTS || !object->map) {
+        ia2_event_fault("a finalisation stub was called for an object that is not loaded", NULL);
+        ia2_gate_close(before);
+        return;
+    }
+    if (!object->map->l_name[0] && !thread->unloading) {
+        /* The program itself is finalised first of all: this is _dl_fini. */
+        ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, IA2_STATUS_UNKNOWN);
+    }
+    thread->finalising++;
+    run_all(object);
+    if (thread->finalising > 0) { /* an exit in between has set it to 0 */
+        thread->finalising--;
+    }
+    if (thread->unloading) {
+        ia2_close_forget(slot); /* ld.so may unmap it now */
+    }
+    ia2_gate_close(before);
 }

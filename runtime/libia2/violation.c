@@ -14,6 +14,7 @@
 #include "step.h"
 #include "switch.h"
 #include "system.h"
+#include "words.h"
 
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const char etext[] __attribute__((visibility("hidden")));
@@ -48,29 +49,37 @@ static void open_page(struct ia2_thread *thread, const struct ia2_piece *piece, 
     while (at < thread->touched && (thread->touched_pages[at] & ~(uintptr_t)(IA2_PAGE - 1)) != page) {
         at++;
     }
-    if (at == IA2_TOUCHED) { /* more pages than we keep count of: the oldest is closed again, and may be touched again */
+    if (at ==
+        (uint8_t)
+            IA2_TOUCHED) { /* more pages than we keep count of: the oldest is closed again, and may be touched again */
         ia2_count(&ia2_counters.mprotect);
         ia2_mprotect(thread->touched_pages[0] & ~(uintptr_t)(IA2_PAGE - 1), IA2_PAGE, PROT_NONE);
-        for (at = 0; at + 1 < IA2_TOUCHED; at++) {
+        for (at = 0; at + 1u < IA2_TOUCHED; at++) {
             thread->touched_pages[at] = thread->touched_pages[at + 1];
         }
         thread->touched--;
     }
     thread->touched_pages[at] = page | (uintptr_t)protection;
-    thread->touched += at == thread->touched;
+    if (at == thread->touched) {
+        thread->touched++;
+    }
     ia2_count(&ia2_counters.mprotect);
     ia2_mprotect(page, IA2_PAGE, protection);
 }
 
-/* Is the page open already, as far as the object itself ever had it? Then the fault is no touch of closed memory. */
-static bool is_fully_open(const struct ia2_thread *thread, const struct ia2_piece *piece, uintptr_t address) {
-    uintptr_t full = (address & ~(uintptr_t)(IA2_PAGE - 1)) | piece->protection;
+/* The protection with which the page was opened for this destructor, 0: it was not. */
+static int opened_with(const struct ia2_thread *thread, uintptr_t address) {
     for (uint8_t i = 0; i < thread->touched; i++) {
-        if (thread->touched_pages[i] == full) {
-            return true;
+        if (((thread->touched_pages[i] ^ address) & ~(uintptr_t)(IA2_PAGE - 1)) == 0) {
+            return (int)(thread->touched_pages[i] & (IA2_PAGE - 1));
         }
     }
-    return false;
+    return 0;
+}
+
+/* Is the page open already, as far as the object itself ever had it? Then the fault is no touch of closed memory. */
+static bool is_fully_open(const struct ia2_thread *thread, const struct ia2_piece *piece, uintptr_t address) {
+    return opened_with(thread, address) == piece->protection;
 }
 
 static void open_key(struct ia2_thread *thread, ucontext_t *context, unsigned key, bool write) {
@@ -110,7 +119,8 @@ static void say(const struct ia2_violation *violation) {
         ia2_words_text(&words, " of compartment ");
         ia2_words_compartment(&words, (uint16_t)violation->victim);
     }
-    ia2_words_text(&words, violation->action == IA2_ENDED ? ": the process ends here" : ": that destructor is abandoned");
+    ia2_words_text(&words,
+                   violation->action == IA2_ENDED ? ": the process ends here" : ": that destructor is abandoned");
     ia2_words_end(&words);
 }
 
@@ -159,8 +169,8 @@ bool ia2_touched_by_instruction(const siginfo_t *info, ucontext_t *context) {
         return false;
     }
     uintptr_t instruction = ia2_frame_ip(context);
-    bool allowed = !runtimes && piece &&
-                   (is_ours(instruction) || ia2_touch_allowed(piece->slot, address, write, instruction));
+    bool allowed =
+        !runtimes && piece && (is_ours(instruction) || ia2_touch_allowed(piece->slot, address, write, instruction));
     if (allowed && ia2_step_over(context, piece, address, keys ? ia2_key_bits(key) : 0)) {
         return true;
     }
@@ -190,21 +200,31 @@ bool ia2_touched_by_instruction(const siginfo_t *info, ucontext_t *context) {
 
 /* ---- by a system call --------------------------------------------------------------------------------------------------------------------- */
 
-bool ia2_closed_in(uintptr_t address, size_t size, uintptr_t *first) {
+/* Closed to the interrupted code? */
+static bool is_closed_to(const struct ia2_thread *thread, const struct ia2_piece *piece, uintptr_t address,
+                         bool write) {
+    if (by_keys()) {
+        unsigned key = ia2_key_of(piece->compartment);
+        return key != 0 && (thread->pkru >> (2 * key) & (write ? 3u : 1u)) != 0;
+    }
+    int open = opened_with(thread, address);
+    return !(open & (write ? PROT_WRITE : PROT_READ)) && (piece->protection & (write ? PROT_WRITE : PROT_READ));
+}
+
+bool ia2_closed_in(uintptr_t address, size_t size, bool write, uintptr_t *first) {
     struct ia2_thread *thread = ia2_self();
     uintptr_t end = address + size < address ? UINTPTR_MAX : address + size;
-    for (uintptr_t at = address; at < end; at = (at & ~(uintptr_t)(IA2_PAGE - 1)) + IA2_PAGE) {
+    for (uintptr_t at = address; at < end;) {
         const struct ia2_piece *piece = ia2_closed_at(thread, at);
-        uint32_t pkru;
-        bool open = !piece || (by_keys() && ia2_pkru_of(piece->compartment, &pkru) &&
-                               ((thread->pkru & ~pkru) & ~ia2_sealed.runtime_bits) == 0);
-        if (!open && !is_fully_open(thread, piece, at)) {
+        if (piece && is_closed_to(thread, piece, at, write)) {
             *first = at;
             return true;
         }
-        if (at > UINTPTR_MAX - IA2_PAGE) {
+        uintptr_t next = (at & ~(uintptr_t)(IA2_PAGE - 1)) + IA2_PAGE;
+        if (next < at) {
             break;
         }
+        at = next;
     }
     return false;
 }
@@ -219,7 +239,9 @@ enum ia2_touch ia2_touched_by_syscall(ucontext_t *context, long number, uintptr_
     bool allowed = ia2_buffer_allowed(piece->slot, address, 1, write);
     const struct ia2_violation violation = {
         .via = IA2_VIA_SYSCALL,
-        .access = !known ? IA2_ACCESS_UNKNOWN : write ? IA2_WRITE : IA2_READ,
+        .access = !known  ? IA2_ACCESS_UNKNOWN
+                  : write ? IA2_WRITE
+                          : IA2_READ,
         .action = allowed ? IA2_OPENED : choose(thread, true),
         .address = address,
         .instruction = ia2_frame_ip(context),

@@ -1,0 +1,53 @@
+#include "loan.h"
+
+#include "backend.h"
+#include "dispatch.h"
+#include "gate.h"
+#include "guest.h"
+#include "run.h"
+#include "system.h"
+
+static const struct ia2_rights everything = {.all = true};
+
+struct ia2_loan ia2_loan_begin(void) {
+    struct ia2_loan loan = {0};
+    if (!ia2_sealed.enforcing) {
+        return loan;
+    }
+    uint32_t before = ia2_gate_open();
+    struct ia2_thread *thread = ia2_self();
+    if (thread->closing && thread->depth > 0 && thread->pid == (uint32_t)ia2_getpid()) {
+        loan = (struct ia2_loan){.open = true, .pkru = thread->pkru, .rights = thread->rights};
+        loan.intercepted = ia2_dispatch_intercept(false);
+        (void)ia2_close_enter(thread, &everything);
+        before = ia2_sealed.runtime_bits ? thread->pkru : before;
+    }
+    ia2_gate_close(before);
+    return loan;
+}
+
+void ia2_loan_end(const struct ia2_loan *loan) {
+    if (!loan->open) {
+        return;
+    }
+    uint32_t before = ia2_gate_open();
+    struct ia2_thread *thread = ia2_self();
+    (void)ia2_close_enter(thread, &loan->rights);
+    thread->pkru = loan->pkru;
+    ia2_dispatch_intercept(loan->intercepted);
+    ia2_gate_close(ia2_sealed.runtime_bits ? loan->pkru : before);
+}
+
+/* A child that shares memory is about to run: what is closed is closed to it, too, and its system calls are not dispatched. All is open
+ * for the rest of this destructor. */
+void ia2_vfork_is_coming(void) { ia2_thread_is_coming(); }
+
+void ia2_thread_is_coming(void) {
+    struct ia2_thread *thread = ia2_self();
+    if (ia2_sealed.backend == IA2_BACKEND_MPROTECT && thread->closing) {
+        (void)ia2_close_enter(thread, &everything);
+        if (thread->running && thread->running->outcome == IA2_SUCCESS) {
+            thread->running->outcome = IA2_UNENFORCED;
+        }
+    }
+}
