@@ -27,8 +27,12 @@ endfunction()
 set(IA2_MAP_SOURCES map.c map_check.c map_image.c map_seal.c map_tables.c secret.c siphash.c system.c
   ../../tests/unit/map_builder.c)
 
+# Stacks of interrupted code.
+set(IA2_UNWIND_SOURCES cfi.c cfi_expression.c cfi_find.c guard.S guard.c unwind.c)
+
 # ---- the tests, one a line: ia2_unit_test(crc32 crc32.c) ------------------------------------------------------------
 ia2_unit_test(config config.c system.c)
+ia2_unit_test(guard guard.S guard.c)
 ia2_unit_test(line line.c system.c)
 ia2_unit_test(system system.c)
 ia2_unit_test(map ${IA2_MAP_SOURCES})
@@ -41,6 +45,12 @@ ia2_unit_test(secret secret.c siphash.c system.c)
 ia2_unit_test(siphash siphash.c)
 ia2_unit_test(sink sink.c system.c)
 ia2_unit_test(stubs stubs.S)
+ia2_unit_test(unwind ${IA2_UNWIND_SOURCES} ../../tests/unit/unwind_cxx.cpp)
+
+# System calls under dispatch. The test stands in for the rest of the runtime; what it calls in libc is dispatched.
+set(IA2_DISPATCH_SOURCES dispatch.c peek.c syscall_args.c syscall_masks.c syscall_perform.c syscall_table.c
+  syscall_transfer.c system.c trampolines.S ../../tests/unit/dispatch_guest.c)
+ia2_unit_test(dispatch_calls ${IA2_DISPATCH_SOURCES})
 
 # Threads on the records, as a plain program: ThreadSanitizer and Criterion's worker processes do not go together.
 foreach(sanitizer none thread)
