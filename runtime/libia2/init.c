@@ -5,6 +5,7 @@
 #include "map.h"
 #include "objects.h"
 #include "real.h"
+#include "secret.h"
 #include "stubs.h"
 #include "system.h"
 
@@ -51,6 +52,7 @@ static void initialise(int argc, char **argv, char **envp) {
         ia2_complain("cannot write events there; give a path, fd:N of an open descriptor, or 1", wrong);
     }
     check_settings();
+    ia2_secret_make();
     load_map();
     ia2_event_start();
     ia2_real.cxa_atexit((void (*)(void *))(void *)last_at_exit, NULL, NULL);
