@@ -16,8 +16,12 @@ void library_cxx_construct_in_thread(void);
 int library_vague_shares(const void *copy_of_library_cxx);
 const void *library_cxx_inline_variable(void);
 
-/* library.c: another object's names for use in a registration by the program. */
+/* library_cxx.cpp: a handler that calls exit(14). */
+void library_cxx_register_exiting(void);
+
+/* library.c: another object's names, and its memory, for use in a registration by the program. */
 void *library_dso_handle(void);
+void *library_memory(void);
 void library_borrowed(void *argument);
 void library_borrowed_on_exit(int status, void *argument);
 
