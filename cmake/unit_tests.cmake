@@ -31,6 +31,7 @@ set(IA2_MAP_SOURCES map.c map_check.c map_image.c map_seal.c map_tables.c secret
 set(IA2_UNWIND_SOURCES cfi.c cfi_expression.c cfi_find.c guard.S guard.c unwind.c)
 
 # ---- the tests, one a line: ia2_unit_test(crc32 crc32.c) ------------------------------------------------------------
+ia2_unit_test(cfi ${IA2_UNWIND_SOURCES})
 ia2_unit_test(config config.c system.c)
 ia2_unit_test(dynamic dynamic.c peek.c symbols.c system.c)
 ia2_unit_test(mappings mappings.c system.c)
@@ -50,6 +51,7 @@ ia2_unit_test(siphash siphash.c)
 ia2_unit_test(sink sink.c system.c)
 ia2_unit_test(stubs stubs.S)
 ia2_unit_test(unwind ${IA2_UNWIND_SOURCES} ../../tests/unit/unwind_cxx.cpp)
+ia2_unit_test(unwind_steps ${IA2_UNWIND_SOURCES})
 
 # System calls under dispatch. The test stands in for the rest of the runtime; what it calls in libc is dispatched.
 set(IA2_DISPATCH_SOURCES dispatch.c peek.c syscall_args.c syscall_masks.c syscall_perform.c syscall_table.c
