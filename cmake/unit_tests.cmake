@@ -57,7 +57,9 @@ ia2_unit_test(unwind_steps ${IA2_UNWIND_SOURCES})
 set(IA2_DISPATCH_SOURCES dispatch.c peek.c syscall_args.c syscall_masks.c syscall_perform.c syscall_table.c
   syscall_transfer.c system.c trampolines.S ../../tests/unit/dispatch_guest.c)
 ia2_unit_test(dispatch_calls ${IA2_DISPATCH_SOURCES})
+ia2_unit_test(dispatch_children ${IA2_DISPATCH_SOURCES})
 ia2_unit_test(dispatch_faults ${IA2_DISPATCH_SOURCES})
+ia2_unit_test(dispatch_signals ${IA2_DISPATCH_SOURCES})
 
 # Threads on the records, as a plain program: ThreadSanitizer and Criterion's worker processes do not go together.
 foreach(sanitizer none thread)
