@@ -49,4 +49,4 @@ def answers(*command: str | Path, **environment: str) -> dict[str, str]:
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert done.returncode == 0, done.stderr
-    return dict(line.split(" ", 1) for line in done.stderr.splitlines())
+    return dict(line.split(": ", 1) for line in done.stderr.splitlines())

@@ -103,7 +103,7 @@ PUBLIC void probe_show(const char *name, const volatile void *address) {
             state = "closed";
         }
     }
-    fprintf(stderr, "%s %s\n", name, state);
+    fprintf(stderr, "%s: %s\n", name, state);
 }
 
 /* Every page of the ranges is in the pieces, and was writable: nothing has closed or frozen it yet. */
@@ -137,9 +137,9 @@ PUBLIC void probe_show_object(const char *name, const volatile void *address) {
         wrong = "a page of its ranges is not mapped, or not writable";
     }
     if (wrong) {
-        fprintf(stderr, "%s %s\n", name, wrong);
+        fprintf(stderr, "%s: %s\n", name, wrong);
     } else {
-        fprintf(stderr, "%s %u\n", name, object->range_count);
+        fprintf(stderr, "%s: %u\n", name, object->range_count);
     }
 }
 
@@ -176,7 +176,7 @@ PUBLIC void probe_touch(const char *name, const volatile void *address, bool wri
     const bool closed = ia2_piece_at(pieces, count, (uintptr_t)address) != NULL;
     const enum ia2_allowed why = ia2_touch_allowed(victim, (uintptr_t)address, write, (uintptr_t)instruction);
     set_all(count, true);
-    fprintf(stderr, "%s %s\n", name, closed ? in_words(why) : "open");
+    fprintf(stderr, "%s: %s\n", name, closed ? in_words(why) : "open");
 }
 
 PUBLIC void probe_buffer(const char *name, const volatile void *address, size_t size, bool write) {
@@ -184,7 +184,7 @@ PUBLIC void probe_buffer(const char *name, const volatile void *address, size_t 
     const uint32_t count = close_all();
     const enum ia2_allowed why = ia2_buffer_allowed(victim, (uintptr_t)address, size, write);
     set_all(count, true);
-    fprintf(stderr, "%s %s\n", name, in_words(why));
+    fprintf(stderr, "%s: %s\n", name, in_words(why));
 }
 
 PUBLIC const void *probe_code(const char *function) { return dlsym(RTLD_DEFAULT, function); }
