@@ -9,8 +9,6 @@
 
 void *library_dso_handle(void) { return &__dso_handle; }
 
-void *library_memory(void) { return &library_own_memory; }
-
 void library_borrowed(void *argument) { log_ran("cxa_atexit", __func__, "argument", *(int *)argument); }
 
 void library_borrowed_on_exit(int status, void *argument) {
