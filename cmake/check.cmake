@@ -3,7 +3,7 @@ include(cmake/python.cmake)
 
 # Everything that is built; not what only runs something.
 get_directory_property(IA2_BUILT DIRECTORY ${CMAKE_SOURCE_DIR} BUILDSYSTEM_TARGETS)
-list(REMOVE_ITEM IA2_BUILT dl_debug_test)
+list(REMOVE_ITEM IA2_BUILT dl_debug_test dl_debug_exit_phase2)
 
 add_custom_target(check
   COMMAND ${CMAKE_COMMAND} -DCTEST=${CMAKE_CTEST_COMMAND} -DPYTHON=${IA2_PYTHON} -DSOURCE=${CMAKE_SOURCE_DIR}

@@ -3,6 +3,7 @@
 #   ninja dl_debug_test      builds it, then runs it with tracing on and off
 #   ctest dl_debug_*         the Criterion suite `dl_debug`, one ctest for each test of it
 #   ctest dl_debug_exit_phase0   the test bed exits with status 0
+#   ninja dl_debug_exit_phase2   builds it, then checks every transition of PKRU under every backend; so does the ctest
 include(cmake/python.cmake)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 
@@ -41,6 +42,7 @@ function(dl_debug_object name type file source)
 endfunction()
 
 dl_debug_object(log SHARED libdl_debug_log log.c)
+target_sources(dl_debug_log PRIVATE ${DL_DEBUG_SOURCE}/rights.c)
 dl_debug_object(library SHARED libdl_debug_library library.c library_fini)
 dl_debug_object(library_cxx SHARED libdl_debug_library_cxx library_cxx.cpp library_cxx_fini)
 dl_debug_object(library_vague SHARED libdl_debug_library_vague library_vague.cpp)
@@ -77,6 +79,13 @@ dl_debug_target(dl_debug_probe)
 target_link_libraries(dl_debug_probe PRIVATE ia2 dl_debug_library)
 add_dependencies(dl_debug_probe dl_debug_plugin_resident)
 
+# A program whose destructors write to each other's memory.
+add_executable(dl_debug_stray ${DL_DEBUG_SOURCE}/stray.c)
+dl_debug_target(dl_debug_stray)
+target_link_options(dl_debug_stray PRIVATE -Wl,--no-as-needed -Wl,-fini=strayer_fini)
+target_link_libraries(dl_debug_stray PRIVATE ia2 dl_debug_library dl_debug_library_cxx dl_debug_log)
+add_dependencies(dl_debug_stray dl_debug_plugin_resident dl_debug_plugin_unloaded)
+
 # ---- the exit map ---------------------------------------------------------------------------------------------------
 
 set(DL_DEBUG_MAP ${DL_DEBUG_BINARY}/dl_debug_test.map)
@@ -109,19 +118,35 @@ add_test(NAME dl_debug_exit_phase0 COMMAND dl_debug_test_program)
 set_tests_properties(dl_debug_exit_phase0 PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
 
 set(DL_DEBUG_SUITE dl_debug_kinds.c dl_debug_map.c dl_debug_moments.c dl_debug_order.c)
+option(IA2_PHASE2 "The test bed under backends that enforce" OFF)
+if(IA2_PHASE2)
+  list(APPEND DL_DEBUG_SUITE dl_debug_transitions.c)
+endif()
 list(TRANSFORM DL_DEBUG_SUITE PREPEND ${DL_DEBUG_SOURCE}/)
 add_executable(dl_debug ${DL_DEBUG_SUITE}
-  ${DL_DEBUG_SOURCE}/check.c ${DL_DEBUG_SOURCE}/expected.c ${DL_DEBUG_SOURCE}/trace.c)
+  ${DL_DEBUG_SOURCE}/check.c ${DL_DEBUG_SOURCE}/expected.c ${DL_DEBUG_SOURCE}/trace.c ${DL_DEBUG_SOURCE}/transitions.c)
 set_target_properties(dl_debug PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${DL_DEBUG_BINARY})
 target_include_directories(dl_debug PRIVATE ${CMAKE_SOURCE_DIR}/runtime/libia2)
 target_compile_definitions(dl_debug PRIVATE _GNU_SOURCE
   DL_DEBUG_PROGRAM="$<TARGET_FILE:dl_debug_test_program>"
   DL_DEBUG_PROBE="$<TARGET_FILE:dl_debug_probe>"
+  DL_DEBUG_STRAY="$<TARGET_FILE:dl_debug_stray>"
   DL_DEBUG_MAP_JSON="${DL_DEBUG_MAP}.json"
   DL_DEBUG_MAP_BINARY="${DL_DEBUG_MAP}")
 target_compile_options(dl_debug PRIVATE ${IA2_WARNINGS} -g -O1 -std=gnu11)
 target_link_libraries(dl_debug PRIVATE PkgConfig::CRITERION PkgConfig::JANSSON)
-add_dependencies(dl_debug dl_debug_test_program dl_debug_probe dl_debug_map)
+add_dependencies(dl_debug dl_debug_test_program dl_debug_probe dl_debug_stray dl_debug_map)
+
+# ---- ninja dl_debug_exit_phase2: every transition, read from the log ------------------------------------------------
+
+set(DL_DEBUG_PHASE2 $<TARGET_FILE:dl_debug> --jobs 1 --filter "dl_debug/transitions_*")
+add_custom_target(dl_debug_exit_phase2 COMMAND ${DL_DEBUG_PHASE2} DEPENDS dl_debug USES_TERMINAL VERBATIM)
+if(IA2_PHASE2)
+  add_test(NAME dl_debug_exit_phase2 COMMAND ${DL_DEBUG_PHASE2})
+  set_tests_properties(dl_debug_exit_phase2 PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT} FAIL_REGULAR_EXPRESSION "Tested: 0 ")
+endif()
+
+# ---- one ctest for each test ----------------------------------------------------------------------------------------
 
 # One ctest for each Test(dl_debug, NAME) in the sources, so that neither list can forget one.
 foreach(source IN LISTS DL_DEBUG_SUITE)

@@ -39,6 +39,7 @@ set(PKU_PROGRAMS
   many
   nesting
   signals
+  tells
   threads
 )
 foreach(name IN LISTS PKU_PROGRAMS)

@@ -27,8 +27,20 @@ endfunction()
 set(IA2_MAP_SOURCES map.c map_check.c map_image.c map_seal.c map_tables.c secret.c siphash.c system.c
   ../../tests/unit/map_builder.c)
 
+# Stacks of interrupted code.
+set(IA2_UNWIND_SOURCES cfi.c cfi_expression.c cfi_find.c guard.S guard.c unwind.c)
+
 # ---- the tests, one a line: ia2_unit_test(crc32 crc32.c) ------------------------------------------------------------
+ia2_unit_test(cfi ${IA2_UNWIND_SOURCES})
 ia2_unit_test(config config.c system.c)
+ia2_unit_test(dynamic dynamic.c peek.c symbols.c system.c)
+ia2_unit_test(mappings mappings.c system.c)
+ia2_unit_test(peek peek.c system.c)
+ia2_unit_test(pieces mappings.c pieces.c system.c)
+ia2_unit_test(events_fault ${IA2_UNWIND_SOURCES}
+  event_line.c events_fault.c fault_words.c line.c records.c system.c unloaded.c)
+ia2_unit_test(guard guard.S guard.c)
+ia2_unit_test(hang hang.c)
 ia2_unit_test(line line.c system.c)
 ia2_unit_test(system system.c)
 ia2_unit_test(map ${IA2_MAP_SOURCES})
@@ -41,6 +53,16 @@ ia2_unit_test(secret secret.c siphash.c system.c)
 ia2_unit_test(siphash siphash.c)
 ia2_unit_test(sink sink.c system.c)
 ia2_unit_test(stubs stubs.S)
+ia2_unit_test(unwind ${IA2_UNWIND_SOURCES} ../../tests/unit/unwind_cxx.cpp)
+ia2_unit_test(unwind_steps ${IA2_UNWIND_SOURCES})
+
+# System calls under dispatch. The test stands in for the rest of the runtime; what it calls in libc is dispatched.
+set(IA2_DISPATCH_SOURCES dispatch.c peek.c syscall_args.c syscall_masks.c syscall_perform.c syscall_table.c
+  syscall_transfer.c system.c trampolines.S ../../tests/unit/dispatch_guest.c)
+ia2_unit_test(dispatch_calls ${IA2_DISPATCH_SOURCES})
+ia2_unit_test(dispatch_children ${IA2_DISPATCH_SOURCES})
+ia2_unit_test(dispatch_faults ${IA2_DISPATCH_SOURCES})
+ia2_unit_test(dispatch_signals ${IA2_DISPATCH_SOURCES})
 
 # Threads on the records, as a plain program: ThreadSanitizer and Criterion's worker processes do not go together.
 foreach(sanitizer none thread)

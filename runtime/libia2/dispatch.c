@@ -105,7 +105,7 @@ static struct child child_of(const struct ia2_call *call) {
     case SYS_vfork:
         return (struct child){CLONE_VM | CLONE_VFORK, false};
     case SYS_clone:
-        return (struct child){(uint64_t)call->arguments[0], call->arguments[1] != 0};
+        return (struct child){(uint32_t)call->arguments[0], call->arguments[1] != 0};
     case SYS_clone3:
         ia2_peek(&wanted, (uintptr_t)call->arguments[0], size < sizeof wanted ? size : sizeof wanted);
         return (struct child){wanted.flags, wanted.stack != 0};

@@ -1,14 +1,19 @@
 #include "loader_tables.h"
 
-#include <dlfcn.h>
+#include <link.h>
 
 #include "dynamic.h"
 #include "objects.h"
+#include "peek.h"
 
 static bool within(uintptr_t address, uintptr_t start, uintptr_t end) { return address >= start && address < end; }
 
-/* ld.so is where _dl_find_object is. AT_BASE would not tell under `ld.so PROGRAM`, where the kernel has loaded no interpreter. */
-static bool is_loader(uint32_t slot) { return slot == ia2_object_at((uintptr_t)&_dl_find_object); }
+/* Is that ld.so? AT_BASE would not tell under `ld.so PROGRAM`, where the kernel has loaded no interpreter. A program for debuggers may have a
+ * copy of _r_debug. */
+static bool is_loader(uint32_t slot) {
+    uintptr_t base;
+    return ia2_peek(&base, (uintptr_t)&_r_debug.r_ldbase, sizeof base) && slot == ia2_object_at(base);
+}
 
 /* Bytes of the GOT that a relocation of DT_RELA fills; 0: it is none that is made for a GOT only. */
 static uintptr_t size_in_got(const ElfW(Rela) *relocation) {

@@ -33,16 +33,22 @@ static void crc32_tables(uint32_t table[16][16]) {
     }
 }
 
-/* `words` is what `count` 64-bit words of the file are. */
+/* What eight half-bytes leave; the lowest comes first. */
+__attribute__((always_inline)) static inline uint32_t crc32_half(const uint32_t table[8][16], uint32_t bits) {
+    uint32_t even = 0;
+    uint32_t odd = 0;
+#pragma GCC unroll 4
+    for (int k = 7; k > 0; k -= 2) {
+        even ^= table[k][bits & 15];
+        odd ^= table[k - 1][bits >> 4 & 15];
+        bits >>= 8;
+    }
+    return even ^ odd;
+}
+
 static uint32_t crc32_words(const uint32_t table[16][16], uint32_t crc, const uint64_t *words, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t word = words[i] ^ crc;
-        crc = 0;
-#pragma GCC unroll 16
-        for (int k = 15; k >= 0; k--) {
-            crc ^= table[k][word & 15];
-            word >>= 4;
-        }
+        crc = crc32_half(table + 8, (uint32_t)words[i] ^ crc) ^ crc32_half(table, (uint32_t)(words[i] >> 32));
     }
     return crc;
 }
@@ -157,9 +163,11 @@ static const char *check_objects(struct check *check) {
 
 static const char *check_destructors(struct check *check, const struct ia2_map_object *object) {
     const struct ia2_map_destructor *list = check->destructors + object->first_destructor;
+    const uint32_t known = object->compartment; /* what most of them have needs no search */
     for (uint32_t i = 0; i < object->destructor_count; i++) {
         if (list[i].kind < IA2_EXIT_FINI_ARRAY || list[i].kind > IA2_EXIT_PTHREAD_KEY || list[i].reserved != 0 ||
-            !has_compartment(check, list[i].compartment) || !refer(check, list[i].symbol)) {
+            (list[i].compartment != known && !has_compartment(check, list[i].compartment)) ||
+            !refer(check, list[i].symbol)) {
             return "exit map has a bad destructor table";
         }
         if (i > 0 &&
@@ -170,12 +178,9 @@ static const char *check_destructors(struct check *check, const struct ia2_map_o
     return NULL;
 }
 
-/* Bytes of the UTF-8 sequence at `at` (RFC 3629, section 4), 0 where there is none. It reads no further than the first byte that does
- * not belong to one, and a NUL never does. */
+/* Bytes of the UTF-8 sequence of several bytes at `at` (RFC 3629, section 4), 0 where there is none. It reads no further than the first
+ * byte that does not belong to one, and a NUL never does. */
 static uint32_t utf8_length(const uint8_t *at) {
-    if (at[0] < 0x80) {
-        return 1;
-    }
     if (at[0] < 0xc2 || at[0] > 0xf4) {
         return 0;
     }
@@ -210,10 +215,12 @@ static const char *check_strings(const struct check *check) {
         if (strings[start + same] <= strings[before + same]) {
             return "exit map has strings out of order";
         }
-        for (; strings[at]; at += utf8_length(strings + at)) {
-            if (utf8_length(strings + at) == 0) {
+        while (strings[at]) {
+            const uint32_t length = strings[at] < 0x80 ? 1 : utf8_length(strings + at);
+            if (length == 0) {
                 return "exit map has a string that is not UTF-8";
             }
+            at += length;
         }
         at++;
         before = start;

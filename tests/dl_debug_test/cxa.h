@@ -10,6 +10,7 @@ extern "C" {
 extern void *__dso_handle __attribute__((visibility("hidden")));
 
 int __cxa_atexit(void (*function)(void *), void *argument, void *dso);
+void __cxa_finalize(void *dso);
 int __cxa_thread_atexit_impl(void (*function)(void *), void *argument, void *dso);
 
 #ifdef __cplusplus

@@ -36,6 +36,8 @@ static long NAME(argument_is_own)(const void *argument) {
     return argument == &NAME(own_memory) && NAME(own_memory) == COMPARTMENT;
 }
 
+__attribute__((constructor)) static void NAME(shows_memory)(void) { log_owns(COMPARTMENT, &NAME(own_memory)); }
+
 /* ---- the destructors ---- */
 
 __attribute__((destructor(101))) static void NAME(fini_array_101)(void) { log_ran("fini_array", __func__, NULL, 0); }
@@ -75,6 +77,12 @@ static void NAME(thread_atexit)(void *argument) {
 
 static void NAME(pthread_key)(void *value) { log_ran("pthread_key", __func__, "own", NAME(argument_is_own)(value)); }
 
+/* What must not be: writes to memory that is another object's. */
+static void NAME(stray)(void *memory) {
+    *(volatile int *)memory = -COMPARTMENT;
+    log_ran("cxa_atexit", __func__, NULL, 0);
+}
+
 /* ---- registering them ---- */
 
 /* Registers what runs at exit or at unload, and makes the key. */
@@ -91,6 +99,16 @@ void NAME(register)(void) {
     log_registered("quick_exit", TEXT_OF(NAME(quick_exit)), at_quick_exit(NAME(quick_exit)));
     log_registered("pthread_key", TEXT_OF(NAME(pthread_key)), pthread_key_create(&NAME(key), NAME(pthread_key)));
 }
+
+/* Registers a destructor that writes to `memory`. */
+void NAME(register_stray)(void *memory);
+void NAME(register_stray)(void *memory) {
+    log_registered("cxa_atexit", TEXT_OF(NAME(stray)), __cxa_atexit(NAME(stray), memory, &__dso_handle));
+}
+
+/* This object's own memory, for another's stray destructor. */
+void *NAME(memory)(void);
+void *NAME(memory)(void) { return &NAME(own_memory); }
 
 /* Registers what runs when the calling thread ends. */
 void NAME(register_in_thread)(void);

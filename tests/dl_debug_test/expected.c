@@ -18,6 +18,7 @@ const struct expected_kind expected_kinds[] = {
     {"fini", "fini"},
     {"cxa_atexit", "cxa_atexit"},
     {"cxa_atexit", "noted"},
+    {"cxa_atexit", "stray"}, /* registered by stray.c only */
     {"atexit", "atexit"},
     {"on_exit", "on_exit"},
     {"quick_exit", "quick_exit"},
@@ -32,11 +33,13 @@ const struct expected_destructor expected_others[] = {
     {"libdl_debug_library_cxx.so", "cxa_atexit", "_ZN8dl_debug13FunctionLocalD1Ev", 3},
     {"libdl_debug_library_cxx.so", "cxa_atexit", "_ZN8dl_debug14InlineVariableD1Ev", 3},
     {"libdl_debug_library_cxx.so", "thread_atexit", "_ZN8dl_debug11ThreadLocalD1Ev", 3},
+    {"libdl_debug_library_cxx.so", "atexit", "library_cxx_exiting", 3},
     /* scenarios*.c */
     {"dl_debug_test", "atexit", "exiting_handler", 1},
     {"dl_debug_test", "atexit", "late_atexit", 1},
     {"dl_debug_test", "atexit", "registering_handler", 1},
     {"dl_debug_test", "atexit", "unloading_handler", 1},
+    {"dl_debug_test", "atexit", "finalizing_handler", 1},
     {"dl_debug_test", "on_exit", "late_on_exit", 1},
     {"dl_debug_test", "cxa_atexit", "late_cxa_atexit", 1},
     {"dl_debug_test", "cxa_atexit", "lent_to_library", 1},

@@ -8,6 +8,9 @@ void library_register_in_thread(void);
 void library_cxx_register(void);
 void library_cxx_register_in_thread(void);
 
+/* destructors.h in library.c: its own memory. */
+void *library_memory(void);
+
 /* library_cxx.cpp: constructs the function-local static (once), the calling thread's thread_local. */
 void library_cxx_construct(void);
 void library_cxx_construct_in_thread(void);
@@ -16,7 +19,10 @@ void library_cxx_construct_in_thread(void);
 int library_vague_shares(const void *copy_of_library_cxx);
 const void *library_cxx_inline_variable(void);
 
-/* library.c: another object's names for use in a registration by the program. */
+/* library_cxx.cpp: a handler that calls exit(14). */
+void library_cxx_register_exiting(void);
+
+/* library.c: another object's names, and its memory, for use in a registration by the program. */
 void *library_dso_handle(void);
 void library_borrowed(void *argument);
 void library_borrowed_on_exit(int status, void *argument);

@@ -43,5 +43,14 @@ void library_cxx_construct(void) { static dl_debug::FunctionLocal function_local
 
 void library_cxx_construct_in_thread(void) { log_step("thread_local_constructed", dl_debug::in_thread.constructed); }
 
+static void library_cxx_exiting(void) {
+    log_ran("atexit", __func__, nullptr, 0);
+    exit(14);
+}
+
+void library_cxx_register_exiting(void) {
+    log_registered("atexit", "library_cxx_exiting", atexit(library_cxx_exiting));
+}
+
 const void *library_cxx_inline_variable(void) { return &dl_debug::inline_variable; }
 }

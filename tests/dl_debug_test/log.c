@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include "ia2_exit.h"
+#include "rights.h"
 
 IA2_EXIT_COMPARTMENT(0); /* shared: every destructor writes here */
 
 static int log_descriptor = STDOUT_FILENO;
+static int rights_descriptor = -1;
 
 /* The first constructor of this library, which every other object of the test bed depends on. */
 __attribute__((constructor(101))) static void choose_descriptor(void) {
@@ -16,6 +18,9 @@ __attribute__((constructor(101))) static void choose_descriptor(void) {
 
     if (text != NULL)
         log_descriptor = atoi(text);
+    text = getenv("DL_DEBUG_RIGHTS_FD");
+    if (text != NULL)
+        rights_descriptor = atoi(text);
 }
 
 struct line {
@@ -79,6 +84,8 @@ void log_registered(const char *kind, const char *function, int result) {
     finish(&line);
 }
 
+void log_owns(int compartment, const void *memory) { rights_owns(compartment, memory); }
+
 void log_ran(const char *kind, const char *function, const char *what, long value) {
     struct line line = {.length = 0};
 
@@ -87,6 +94,8 @@ void log_ran(const char *kind, const char *function, const char *what, long valu
     if (what != NULL)
         put_pair(&line, what, value);
     finish(&line);
+    if (rights_descriptor >= 0)
+        rights_write(rights_descriptor, function);
 }
 
 void log_step(const char *what, long value) {

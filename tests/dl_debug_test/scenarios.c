@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cxa.h"
+#include "library.h"
 #include "log.h"
 #include "program.h"
 
@@ -102,6 +103,25 @@ static int dlclose_in_handler(void) {
     exit(0);
 }
 
+/* Runs the handlers of another object, which is not at its end. */
+static void finalizing_handler(void) {
+    log_ran("atexit", __func__, NULL, 0);
+    __cxa_finalize(library_dso_handle());
+}
+
+/* Of all of these, one inside the other: what library_cxx's handler leaves of exit(1) runs inside it. */
+static int mixed(void) {
+    register_everything();
+    plugin_of_handler = plugin_load("plugin_unloaded.so");
+    plugin_of_handler.do_register();
+    library_cxx_register_exiting();
+    register_crossed();
+    log_registered("atexit", "finalizing_handler", atexit(finalizing_handler));
+    log_registered("atexit", "registering_handler", atexit(registering_handler));
+    log_registered("atexit", "unloading_handler", atexit(unloading_handler));
+    exit(1);
+}
+
 /* ---- children ---- */
 
 static int fork_child(void) {
@@ -124,6 +144,7 @@ const struct scenario scenarios[] = {
     {"exit-in-handler", 5, "a handler of exit(1) calls exit(5)", exit_in_handler},
     {"register-in-handler", 0, "a handler registers handlers, and one of those again", register_in_handler},
     {"dlclose-in-handler", 0, "a handler unloads an object that has handlers", dlclose_in_handler},
+    {"mixed", 14, "handlers that run, register, unload and end each other, of all objects and of none", mixed},
     {"quick-exit", 9, "quick_exit: at_quick_exit handlers only", leave_quickly},
     {"underscore-exit", 11, "_exit: no destructor", leave_at_once},
     {"errx", 13, "errx: exit by a call inside libc", leave_by_errx},

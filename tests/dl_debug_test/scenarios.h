@@ -15,7 +15,8 @@ int scenario_thread_exit(void);
 int scenario_last_thread(void);
 int scenario_key_limit(void);
 
-/* scenarios_objects.c */
+/* scenarios_objects.c; register_crossed registers functions and handles of other objects, and of none. */
+void register_crossed(void);
 int scenario_unload(void);
 int scenario_unload_pinned(void);
 int scenario_reload(void);

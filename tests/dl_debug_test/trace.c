@@ -1,5 +1,6 @@
 #include "trace.h"
 
+#include <cpuid.h>
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,28 +19,41 @@ static int memory_file(const char *name) {
     return descriptor;
 }
 
+/* What a run writes to. */
+struct files {
+    int events;
+    int log;
+    int rights;
+    int output;
+};
+
 /* The child's side: the descriptors stay open across exec, the runtime and log.c know them by number. */
-static void become(const char *program, const char *argument, int events, int log, int output) {
+static void become(const char *program, const char *argument, struct way way, const struct files *files) {
     char trace_value[32];
     char log_value[32];
+    char rights_value[32];
 
-    snprintf(trace_value, sizeof trace_value, "fd:%d", events);
-    snprintf(log_value, sizeof log_value, "%d", log);
+    snprintf(trace_value, sizeof trace_value, "fd:%d", files->events);
+    snprintf(log_value, sizeof log_value, "%d", files->log);
+    snprintf(rights_value, sizeof rights_value, "%d", files->rights);
     setenv("IA2_TRACE_EXIT", trace_value, 1);
     setenv("IA2_EXIT_MAP", DL_DEBUG_MAP_BINARY, 1);
+    setenv("IA2_EXIT_BACKEND", way.backend, 1);
+    setenv("IA2_EXIT_MODE", way.mode, 1);
     setenv("DL_DEBUG_LOG_FD", log_value, 1);
-    dup2(output, STDOUT_FILENO);
+    setenv("DL_DEBUG_RIGHTS_FD", rights_value, 1);
+    dup2(files->output, STDOUT_FILENO);
     execl(program, program, argument, (char *)NULL);
     _exit(127);
 }
 
-static int run(const char *program, const char *argument, int events, int log, int output) {
+static int run(const char *program, const char *argument, struct way way, const struct files *files) {
     int status;
     pid_t child = fork();
 
     cr_assert_geq(child, 0, "fork");
     if (child == 0)
-        become(program, argument, events, log, output);
+        become(program, argument, way, files);
     cr_assert_eq(waitpid(child, &status, 0), child);
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -70,30 +84,43 @@ static json_t *parse_lines(char *text) {
     return events;
 }
 
-struct trace *trace_program(const char *program, const char *argument) {
+struct trace *trace_program_as(const char *program, const char *argument, struct way way) {
     struct trace *trace = calloc(1, sizeof *trace);
-    int events = memory_file("events");
-    int log = memory_file("log");
-    int output = memory_file("output");
+    struct files files = {memory_file("events"), memory_file("log"), memory_file("rights"), memory_file("output")};
     char *lines;
 
     cr_assert_not_null(trace);
-    trace->status = run(program, argument, events, log, output);
-    lines = take_content(events);
+    trace->status = run(program, argument, way, &files);
+    lines = take_content(files.events);
     trace->events = parse_lines(lines);
     free(lines);
-    trace->log = take_content(log);
-    trace->output = take_content(output);
+    trace->log = take_content(files.log);
+    trace->rights = take_content(files.rights);
+    trace->output = take_content(files.output);
     cr_assert_gt(json_array_size(trace->events), 0, "%s %s (status %d) left no event", program, argument,
                  trace->status);
     return trace;
 }
 
+struct trace *trace_program(const char *program, const char *argument) {
+    return trace_program_as(program, argument, (struct way){"none", "observe"});
+}
+
 struct trace *trace_scenario(const char *scenario) { return trace_program(DL_DEBUG_PROGRAM, scenario); }
+
+/* CPUID leaf 7, ECX bit 4, OSPKE: the processor has protection keys and the kernel uses them. */
+const char *const *backends(void) {
+    static const char *const with_keys[] = {"none", "mprotect", "pku", NULL};
+    static const char *const without_keys[] = {"none", "mprotect", NULL};
+    unsigned a, b, c, d;
+
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_OSPKE) != 0 ? with_keys : without_keys;
+}
 
 void trace_free(struct trace *trace) {
     json_decref(trace->events);
     free(trace->log);
+    free(trace->rights);
     free(trace->output);
     free(trace);
 }

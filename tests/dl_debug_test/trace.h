@@ -11,13 +11,25 @@ struct trace {
     int status;     /* exit status, or minus the signal that ended the program */
     json_t *events; /* array of objects, in the order of the file */
     char *log;      /* the program's own lines (log.h) */
+    char *rights;   /* what was open to each destructor, by the kernel's account (log.h) */
     char *output;   /* its standard output */
 };
 
-/* Runs a program with tracing to a file and with the exit map. Fails the test when it cannot. */
+/* What is closed, and what a violation leads to. */
+struct way {
+    const char *backend;
+    const char *mode;
+};
+
+/* Runs a program with tracing to a file and with the exit map: observed, and nothing closed. Fails the test when it cannot. */
 struct trace *trace_program(const char *program, const char *argument);
 /* The same for `dl_debug_test SCENARIO`. */
 struct trace *trace_scenario(const char *scenario);
+/* The same with a backend and a mode. */
+struct trace *trace_program_as(const char *program, const char *argument, struct way way);
+
+/* The backends that this machine has, `none` first; ends with NULL. */
+const char *const *backends(void);
 void trace_free(struct trace *trace);
 
 /* The build's exit map, read once; it stays. */

@@ -231,7 +231,7 @@ def test_counters_add_up(program: Path, tmp_path: Path, target: str, way: Way) -
 
 @pytest.mark.parametrize("way", OBSERVE, ids=str)
 def test_switches_are_counted_by_what_they_cost(program: Path, tmp_path: Path, way: Way) -> None:
-    """``mprotect``: at most two calls for a change of owner and two for an object; ``pku``: four WRPKRU a destructor."""
+    """``mprotect``: two calls at most for a change of owner and for an object; ``pku``: four WRPKRU a destructor."""
     outcome = watch(damage(program), way, tmp_path / "trace")
     counters = outcome.counters
     owners = [event.owner for event in outcome.of(Enter)]

@@ -14,8 +14,9 @@ struct board {
     char stack[1 << 20]; /* for signal handlers */
     char *page;          /* closed by the program itself */
     void *plugin;        /* handle of dlopen */
-    void *dso;           /* of libpku_a.so */
-    uint32_t leaving;    /* the compartment that calls exit() */
+    void *dso_of_a;      /* what a_dso() gives */
+    void *dso_of_b;
+    uint32_t leaving; /* the compartment that calls exit() */
 };
 
 #define BOARD ((struct board *)0x200000000000)

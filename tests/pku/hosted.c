@@ -16,6 +16,7 @@
 
 IA2_EXIT_COMPARTMENT(1);
 
+int __cxa_atexit(void (*)(void *), void *, void *);
 void __cxa_finalize(void *dso);
 
 static volatile int own;
@@ -40,7 +41,7 @@ static void between(void *unused) {
     CHECK(host_on_stack(BOARD->leaving));
 }
 
-static void leave(uint32_t compartment, int status) {
+__attribute__((noreturn)) static void leave(uint32_t compartment, int status) {
     BOARD->leaving = compartment;
     exit(status);
 }
@@ -75,6 +76,19 @@ static int call_b_in_thread(void *unused) {
 static int call_a_action(void *action) {
     a_register_action((void (*)(void))action);
     return 0;
+}
+
+/* `a` names libpku_b.so as the one that registers. The register tells who it was. */
+static void check_a(void *unused) {
+    (void)unused;
+    rights_tell("check_a", (uintptr_t)check_a, (const void *)&a_data);
+    CHECK(rights_now() == host_pkru(2));
+    CHECK(host_on_stack(2));
+}
+
+static int call_a_foreign(void *unused) {
+    (void)unused;
+    return __cxa_atexit(check_a, NULL, BOARD->dso_of_b);
 }
 
 static void register_all(void) {
@@ -113,7 +127,7 @@ static void keep_frame(void (*nested)(void)) {
 }
 
 /* Handlers of `a` run within a destructor of `a`, and within one of the plugin that runs within one of `a`. */
-static void finalise_a(void) { __cxa_finalize(BOARD->dso); }
+static void finalise_a(void) { __cxa_finalize(BOARD->dso_of_a); }
 static void unload_plugin(void) { CHECK(dlclose(BOARD->plugin) == 0); }
 static void runs_own(void) { keep_frame(finalise_a); }
 static void unloads(void) { keep_frame(unload_plugin); }
@@ -161,6 +175,8 @@ static int body(void *argument) {
         host_call(2, call_a_action, (void *)runs_own);
     } else if (strcmp(scenario, "unload") == 0) {
         host_call(2, call_a_action, (void *)unloads);
+    } else if (strcmp(scenario, "foreign") == 0) {
+        CHECK(host_call(2, call_a_foreign, NULL) == 0);
     } else if (strcmp(scenario, "signal") == 0) {
         host_call(2, call_a_action, (void *)raises);
     } else if (strcmp(scenario, "thread") == 0) {
@@ -194,7 +210,8 @@ static void prepare_signal(void) {
 int main(int argc, char **argv) {
     CHECK(argc > 1);
     board_make();
-    BOARD->dso = a_dso();
+    BOARD->dso_of_a = a_dso();
+    BOARD->dso_of_b = b_dso();
     host_start();
     host_tag(1, (const void *)&own);
     host_tag(2, (const void *)&a_data);

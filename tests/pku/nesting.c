@@ -63,6 +63,14 @@ static void forks(void) {
     rights_say("parent");
 }
 
+static void spawns(void) {
+    uint32_t before = rights_now();
+    int status = system("exit 5");
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 5);
+    CHECK(rights_now() == before);
+    rights_say("spawned");
+}
+
 static void *thread(void *unused) {
     a_register_in_thread();
     return unused;
@@ -99,6 +107,14 @@ int main(int argc, char **argv) {
     if (strcmp(scenario, "fork") == 0) {
         a_register_action(forks);
         return 3;
+    }
+    if (strcmp(scenario, "spawn") == 0) {
+        a_register_action(spawns);
+        return 3;
+    }
+    if (strcmp(scenario, "quick") == 0) {
+        CHECK(at_quick_exit(main_at_exit) == 0);
+        quick_exit(3);
     }
     CHECK(argc > 2);
     if (strcmp(scenario, "unload") == 0) {

@@ -43,6 +43,15 @@ def test_and_within_one_of_another_compartment() -> None:
     assert outcome.said[5:7] == ["plugin_act", "a_act"]
 
 
+def test_a_registration_in_anothers_name_gets_the_rights_of_who_made_it() -> None:
+    outcome = hosted("foreign")
+    assert outcome.said == ["body", "check_a", *AT_EXIT, *FINI]
+    (told,) = (told for told in outcome.told if told.name == "check_a")
+    (enter,) = (event for event in outcome.entered if event.function.address == told.address)
+    assert enter.foreign
+    assert enter.owner == outcome.compartment_of("libpku_a.so")
+
+
 def test_a_handler_on_shared_memory_comes_back() -> None:
     outcome = hosted("signal")
     assert outcome.said == ["body", "a_act", "handler", "a_act", *AT_EXIT, *FINI]

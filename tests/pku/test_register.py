@@ -129,3 +129,32 @@ def test_parent_and_child_of_a_fork_in_a_destructor_go_on_alike() -> None:
     child, parent = outcome.told[1:6], outcome.told[6:]
     assert child == parent
     agrees(outcome)
+
+
+def test_a_program_started_by_a_destructor() -> None:
+    outcome = orderly(run("nesting", "spawn"))
+    assert outcome.said[:5] == ["a_act", "spawned", "a_act", "main_at_exit", "b_at_exit"]
+    agrees(outcome)
+
+
+def test_quick_exit() -> None:
+    outcome = orderly(run("nesting", "quick"))
+    assert outcome.said == ["main_at_exit"]
+    agrees(outcome)
+
+
+def test_only_a_destructor_without_owner_has_every_right() -> None:
+    outcome = run("tells")
+    assert (outcome.status, outcome.said) == (3, ["first", "nobodys", "last"])
+    first, nobodys, last = outcome.told
+    assert nobodys.pkru == 0
+    assert first.pkru == last.pkru == only(first.key)
+    assert outcome.counters.fallback == 1
+    agrees(outcome)
+
+
+@pytest.mark.parametrize("way", ["allow-all", "legacy"])
+def test_the_ways_back_open_everything(way: str) -> None:
+    outcome = run("tells", IA2_EXIT_ALLOW_ALL="1") if way == "allow-all" else run("tells", IA2_EXIT_FORCE_LEGACY="1")
+    assert (outcome.status, outcome.said) == (3, ["first", "nobodys", "last"])
+    assert {told.pkru for told in outcome.told} == {0}

@@ -72,6 +72,11 @@ def scanned(path: Path) -> ScannedObject:
     return found
 
 
+def markers(path: Path) -> int:
+    """How many notes of the object say that it was built with ia2_exit_note.h."""
+    return sum((note.owner, note.type, note.description) == (b"IA2", 3, b"") for note in ElfImage(path).notes())
+
+
 def noted(found: ScannedObject) -> set[tuple[str | None, str, int]]:
     """(name, kind, compartment) of what the note lists."""
     return {
@@ -88,6 +93,7 @@ def test_macros_are_read_back(tmp_path: Path, family: str, language: str, kind: 
     flags = [*LANGUAGES[language], *STRICT, *KINDS[kind], optimise, *LINK]
     build(compiler(family, language), *flags, SOURCES / "notes.c", "-o", out)
     found = scanned(out)
+    assert markers(out) == 1
     assert found.claimed == 3
     assert noted(found) == (IN_C if language == "c" else IN_CXX)
 
@@ -105,8 +111,22 @@ def test_macros_survive_link_time_optimisation(
     flags = [*LANGUAGES[language], *STRICT, *KINDS[kind], optimise, *LINK, *LINK_TIME[family]]
     build(compiler(family, language), *flags, SOURCES / "notes.c", "-o", out)
     found = scanned(out)
+    assert markers(out) == 1
     assert found.claimed == 3
     assert {item[1:] for item in noted(found)} == {item[1:] for item in (IN_C if language == "c" else IN_CXX)}
+
+
+@pytest.mark.parametrize("family", list(COMPILERS))
+def test_the_header_alone_marks_an_object_unless_asked_not_to(tmp_path: Path, family: str) -> None:
+    """Nothing refers to the marker: every section that is not used is dropped, and the file does nothing else."""
+    source = tmp_path / "only.c"
+    source.write_text('#include "ia2_exit_note.h"\nint used(void);\nint used(void) { return 1; }\n')
+    flags = [*STRICT, "-fPIC", "-shared", *LINK]
+    for more, count in ([], 1), (LINK_TIME[family], 1), (["-DIA2_EXIT_UNMARKED"], 0):
+        out = tmp_path / "out"
+        build(compiler(family, "c"), *flags, *more, source, "-o", out)
+        assert markers(out) == count
+        scanned(out)
 
 
 def test_macros_of_c_survive_a_partition_for_each_function(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""A program of many objects, made for a benchmark (object.c): each has static data, and a destructor if asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harness import ROOT, TIME_LIMIT
+
+
+def build(folder: Path, count: int) -> Path:
+    """Compile ``count`` libraries and a program that is linked with all of them; returns the program.
+
+    ``program ROUNDS`` lets each of them register a destructor, one after the other, ROUNDS times; so each destructor
+    that runs has another owner than the one before. Without an argument it does nothing at all.
+    """
+    libraries = [folder / f"libobject_{number}.so" for number in range(1, count + 1)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(_library, libraries, range(1, count + 1)))
+    source = folder / "program.c"
+    source.write_text(_program(count))
+    program = folder / "program"
+    _compile([source, "-Wl,--no-as-needed", *libraries, "-Wl,-rpath,$ORIGIN", "-o", program])
+    return program
+
+
+def _library(library: Path, number: int) -> None:
+    source = ROOT / "benchmarks" / "object.c"
+    _compile([source, "-shared", "-fPIC", f"-DNUMBER={number}", f"-Wl,-soname,{library.name}", "-o", library])
+
+
+def _program(count: int) -> str:
+    names = [f"object_{number}" for number in range(1, count + 1)]
+    return (
+        "#include <stdlib.h>\n"
+        f"int {', '.join(f'{name}(void)' for name in names)};\n"
+        f"static int (*const all[])(void) = {{{', '.join(names)}}};\n"
+        "int main(int argc, char **argv) {\n"
+        "    for (long left = argc > 1 ? atol(argv[1]) : 0; left > 0; left--)\n"
+        f"        for (int i = 0; i < {count}; i++)\n"
+        "            if (all[i]())\n"
+        "                return 1;\n"
+        "    return 0;\n"
+        "}\n"
+    )
+
+
+def _compile(arguments: Sequence[str | Path]) -> None:
+    done = subprocess.run(
+        ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"gcc: exit status {done.returncode}: {done.stderr.strip()}")

@@ -1,0 +1,235 @@
+#include "transitions.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+enum { KEYS = 16, THREADS = 64, DEPTH = 32, NOBODY = -1 };
+
+static const unsigned long shared_only = 0xfffffffc;
+
+/* The walk through a trace. Under `pku` the values are the register's: which key a compartment has, and what is open before the
+ * exit begins, is learned at the first sight and must not change. */
+struct walk {
+    bool virtual;
+    bool exiting;
+    bool knows_open;
+    unsigned long open; /* the value where nothing is closed yet */
+    long key_of[KEYS];  /* by compartment; 0 while not known */
+    struct thread {
+        long id;
+        size_t depth;
+        const json_t *running[DEPTH];
+    } threads[THREADS];
+};
+
+static struct thread *thread_of(struct walk *walk, const json_t *event) {
+    long id = number_of(event, "tid");
+
+    for (size_t i = 0; i < THREADS; i++) {
+        if (walk->threads[i].id == 0)
+            walk->threads[i].id = id;
+        if (walk->threads[i].id == id)
+            return &walk->threads[i];
+    }
+    cr_assert_fail("more than %d threads", THREADS);
+    return NULL;
+}
+
+/* ---- whose it is ---- */
+
+static long compartment_of(const char *path) {
+    const char *file = path == NULL ? "" : base_name(path);
+
+    for (unsigned i = 0; i < expected_object_count; i++)
+        if (strcmp(expected_objects[i].file, file) == 0)
+            return expected_objects[i].compartment;
+    return strcmp(file, "libdl_debug_library_vague.so") == 0 ? 6 : 0; /* all others are shared */
+}
+
+static const char *object_of(const json_t *event, const char *member) {
+    const json_t *place = json_object_get(event, member);
+
+    return json_is_null(place) ? NULL : text_of(place, "object");
+}
+
+/* The rules of ownership (docs/exit-handling.md) for what the test bed registers. */
+static long expected_owner(const json_t *enter) {
+    const char *holder = object_of(enter, "function");
+    const char *registrar = object_of(enter, "registrar");
+    const char *dso = text_of(enter, "dso");
+
+    if (dso != NULL)
+        return compartment_of(dso);
+    if (strcmp(text_of(enter, "kind"), "on_exit") == 0 || strcmp(text_of(enter, "kind"), "pthread_key") == 0)
+        return compartment_of(holder) != 0 ? compartment_of(holder) : compartment_of(registrar);
+    return registrar != NULL ? compartment_of(registrar) : holder != NULL ? compartment_of(holder) : NOBODY;
+}
+
+/* ---- the values ---- */
+
+static unsigned long with_key(unsigned long value, long key) { return value & ~(3ul << (2 * key)); }
+
+/* Which one key `value` opens beside key 0; 0 for none; fails the test for any other value. */
+static long key_in(unsigned long value, const json_t *event) {
+    for (long key = 0; key < KEYS; key++)
+        if (value == with_key(shared_only, key))
+            return key;
+    cr_assert_fail("not one key: %s", json_dumps(event, 0));
+    return 0;
+}
+
+static long key_for(struct walk *walk, long compartment, unsigned long value, const json_t *event) {
+    if (compartment == 0 || walk->virtual)
+        return compartment;
+    if (walk->key_of[compartment] == 0) {
+        walk->key_of[compartment] = key_in(value, event);
+        for (long other = 1; other < KEYS; other++)
+            cr_expect(other == compartment || walk->key_of[other] != walk->key_of[compartment],
+                      "compartments %ld and %ld have one key", other, compartment);
+    }
+    return walk->key_of[compartment];
+}
+
+static unsigned long expected_wanted(struct walk *walk, const json_t *enter) {
+    unsigned long value = address_of(enter, "pkru_wanted");
+    long owner = expected_owner(enter);
+
+    if (owner == NOBODY)
+        return 0;
+    if (flag_of(enter, "vague")) /* inline_variable.hpp: registered by library_vague (6), lies in library_cxx (3) */
+        return walk->virtual ? with_key(with_key(shared_only, 6), 3) : value;
+    return with_key(shared_only, key_for(walk, owner, value, enter));
+}
+
+/* Between destructors: all open before the exit begins, only shared memory from then on. */
+static unsigned long expected_resting(struct walk *walk, const json_t *enter) {
+    if (walk->exiting)
+        return shared_only;
+    if (!walk->virtual && !walk->knows_open) {
+        walk->open = address_of(enter, "pkru_before");
+        walk->knows_open = true;
+    }
+    return walk->open;
+}
+
+/* ---- the walk ---- */
+
+static bool is_null(const json_t *event, const char *member) { return json_is_null(json_object_get(event, member)); }
+
+static void check_entered(struct walk *walk, const json_t *enter, const char *backend) {
+    struct thread *thread = thread_of(walk, enter);
+    unsigned long before = thread->depth > 0 ? address_of(thread->running[thread->depth - 1], "pkru_wanted")
+                                             : expected_resting(walk, enter);
+    long owner = expected_owner(enter);
+
+    cr_expect_eq(number_of(enter, "owner"), owner, "owner %ld, expected %ld: %s", number_of(enter, "owner"), owner,
+                 json_dumps(enter, 0));
+    cr_expect_eq(number_of(enter, "depth"), (long)thread->depth, "%s", json_dumps(enter, 0));
+    cr_expect_eq(address_of(enter, "pkru_before"), before, "expected %#lx: %s", before, json_dumps(enter, 0));
+    cr_expect_eq(address_of(enter, "pkru_wanted"), expected_wanted(walk, enter), "expected %#lx: %s",
+                 expected_wanted(walk, enter), json_dumps(enter, 0));
+    cr_expect(strcmp(backend, "mprotect") == 0 || is_null(enter, "unenforced"), "%s", json_dumps(enter, 0));
+    cr_assert_lt(thread->depth, DEPTH);
+    thread->running[thread->depth++] = enter;
+}
+
+static void check_left(struct walk *walk, const json_t *leave) {
+    struct thread *thread = thread_of(walk, leave);
+    const json_t *enter;
+    const char *outcome;
+
+    cr_assert_gt(thread->depth, 0, "%s", json_dumps(leave, 0));
+    enter = thread->running[--thread->depth];
+    outcome = expected_owner(enter) == NOBODY ? "fallback" : is_null(enter, "unenforced") ? "success" : "unenforced";
+    cr_expect_eq(number_of(leave, "seq"), number_of(enter, "seq"), "%s", json_dumps(leave, 0));
+    cr_expect_eq(address_of(leave, "pkru_after"), address_of(enter, "pkru_before"), "not restored: %s",
+                 json_dumps(leave, 0));
+    cr_expect_str_eq(text_of(leave, "outcome"), outcome, "%s", json_dumps(leave, 0));
+}
+
+void check_transitions(const struct trace *trace, const char *backend) {
+    struct walk walk = {.virtual = strcmp(backend, "pku") != 0};
+    const json_t *event;
+    size_t entered = 0;
+    size_t i;
+
+    json_array_foreach(trace->events, i, event) {
+        const char *name = text_of(event, "event");
+
+        if (strcmp(name, "exit") == 0)
+            walk.exiting = true;
+        else if (strcmp(name, "enter") == 0) {
+            check_entered(&walk, event, backend);
+            entered++;
+        } else if (strcmp(name, "leave") == 0)
+            check_left(&walk, event);
+    }
+    cr_expect_gt(entered, 0);
+}
+
+/* ---- what the kernel says ---- */
+
+/* Destructors that write no line: the compiler's, and what lies in none of our objects. */
+static bool is_silent(const json_t *enter) {
+    const char *symbol = function_of(enter);
+
+    return strcmp(symbol, "__do_global_dtors_aux") == 0 || strcmp(symbol, "_fini") == 0 || strcmp(symbol, "?") == 0;
+}
+
+/* Plug-ins come by dlopen: their memory may stay open to others. */
+static bool may_stay_open(long compartment) { return compartment == 4 || compartment == 5; }
+
+static bool is_open(const char *rights, long compartment) {
+    char number[8];
+    const char *list = strstr(rights, "open=");
+    const char *end = strchr(rights, '\n');
+    const char *found;
+
+    snprintf(number, sizeof number, "%ld,", compartment);
+    found = strstr(list, number);
+    return found != NULL && found < end;
+}
+
+static void check_right(const json_t *enter, const char *rights, const char *backend) {
+    int length = (int)strcspn(rights, "\n");
+    long owner = expected_owner(enter);
+    bool all = strcmp(backend, "none") == 0 || owner == NOBODY || !is_null(enter, "unenforced");
+
+    for (long compartment = 1; compartment <= 5; compartment++) {
+        bool wanted = all || compartment == owner || (flag_of(enter, "vague") && compartment == 3);
+
+        if (!may_stay_open(compartment) || compartment == owner)
+            cr_expect_eq(is_open(rights, compartment), wanted, "%s: compartment %ld is %s to %.*s", backend,
+                         compartment, wanted ? "closed" : "open", length, rights);
+    }
+    if (strcmp(backend, "pku") == 0)
+        cr_expect_eq(strtoul(strstr(rights, "pkru=") + 5, NULL, 16), address_of(enter, "pkru_wanted"), "%.*s", length,
+                     rights);
+}
+
+void check_rights(const struct trace *trace, const char *backend) {
+    const char *line = trace->rights;
+    size_t compared = 0;
+
+    for (size_t i = find_event(trace, 0, "enter", NULL); i < json_array_size(trace->events);
+         i = find_event(trace, i + 1, "enter", NULL)) {
+        const json_t *enter = event_at(trace, i);
+        const char *symbol = function_of(enter);
+
+        if (is_silent(enter))
+            continue;
+        cr_assert(*line != '\0', "%s ran, but told no rights", symbol);
+        /* C++ functions tell a demangled name. */
+        cr_assert(strncmp(symbol, "_Z", 2) == 0 || strncmp(line, symbol, strlen(symbol)) == 0, "%s: %.*s", symbol,
+                  (int)strcspn(line, "\n"), line);
+        check_right(enter, line, backend);
+        line = strchr(line, '\n') + 1;
+        compared++;
+    }
+    cr_expect(*line == '\0', "left over: %s", line);
+    cr_expect_gt(compared, 0);
+}

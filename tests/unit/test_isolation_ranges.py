@@ -1,0 +1,178 @@
+"""What of an object can be closed, however it is linked: its own data, not RELRO, not what is marked as shared."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from elf_building import stripped_of_sections
+from isolation_running import FIXTURES, answers, build_probe, compile_into
+from runtime_running import HEADERS, LIMIT, tool
+
+SCRIPT = f"-Wl,-T,{HEADERS / 'ia2_shared.ld'}"
+PT_LOAD, PT_GNU_RELRO = 1, 0x6474E552
+
+#: Name -> (linker flags, what becomes of a relocated constant).
+LINKED: dict[str, tuple[list[str], str]] = {
+    "plain": ([], "open"),
+    "now": (["-Wl,-z,now"], "open"),
+    "lazy": (["-Wl,-z,lazy"], "open"),
+    "norelro": (["-Wl,-z,norelro"], "closed"),
+    "large-pages": (["-Wl,-z,separate-code,-z,max-page-size=65536"], "open"),
+    "noseparate-code": (["-Wl,-z,noseparate-code"], "open"),
+    "lld": (["-fuse-ld=lld"], "open"),
+    "lld-norelro": (["-fuse-ld=lld", "-Wl,-z,norelro"], "closed"),
+    "lld-separate": (["-fuse-ld=lld", "-Wl,-z,separate-loadable-segments"], "open"),
+    "lld-rodynamic": (["-fuse-ld=lld", "-Wl,-z,rodynamic"], "open"),
+    "gold": (["-fuse-ld=gold"], "open"),
+    "gold-norelro": (["-fuse-ld=gold", "-Wl,-z,norelro"], "closed"),
+}
+KINDS = {
+    "library": ["-shared", "-fPIC"],
+    "pie": ["-fPIE", "-pie", "-DPROGRAM"],
+    "fixed": ["-fno-pie", "-no-pie", "-DPROGRAM"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranges")
+    build_probe(folder)
+    compile_into(folder / "caller", FIXTURES / "caller.c")
+    return folder
+
+
+def link(folder: Path, kind: str, name: str, *flags: str) -> Path:
+    """Compile layout.c in a way."""
+    where: list[str | Path] = [folder / "libprobe.so", f"-Wl,-rpath,{folder}"]
+    return compile_into(folder / f"{kind}-{name}.so", FIXTURES / "layout.c", *KINDS[kind], *where, *flags)
+
+
+def ask(folder: Path, kind: str, path: Path, *more: str | Path) -> dict[str, str]:
+    return answers(folder / "caller", path, *more) if kind == "library" else answers(path)
+
+
+def segments(path: Path) -> list[tuple[int, list[int]]]:
+    """(offset in the file, fields) of each program header: type, flags, offset, vaddr, paddr, filesz, memsz, align."""
+    data = path.read_bytes()
+    (start,), (size, count) = struct.unpack_from("<Q", data, 32), struct.unpack_from("<HH", data, 54)
+    return [(at, list(struct.unpack_from("<IIQQQQQQ", data, at))) for at in range(start, start + size * count, size)]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("name", list(LINKED))
+def test_own_data_is_closed_and_relro_is_not(folder: Path, name: str, kind: str) -> None:
+    flags, constant = LINKED[name]
+    if kind == "fixed":
+        constant = "open"  # nothing to relocate: it is in .rodata
+    got = ask(folder, kind, link(folder, kind, name, *flags))
+    assert got.pop("object") in {"1", "2", "3"}
+    assert got == {"data": "closed", "bss": "closed", "constant": constant, "code": "open"}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("linker", ["bfd", "lld"])
+def test_shared_data_with_pages_of_its_own_stays_open(folder: Path, linker: str, kind: str) -> None:
+    path = link(folder, kind, f"shared-{linker}", "-DMARKED", SCRIPT, f"-fuse-ld={linker}")
+    got = ask(folder, kind, path)
+    assert (got["shared_small"], got["shared_large"]) == ("open", "open")
+    assert (got["data"], got["bss"]) == ("closed", "closed")
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("linker", ["bfd", "lld", "gold"])
+def test_without_the_script_whole_pages_of_shared_data_stay_open(folder: Path, linker: str, kind: str) -> None:
+    got = ask(folder, kind, link(folder, kind, f"unscripted-{linker}", "-DMARKED", f"-fuse-ld={linker}"))
+    assert got["shared_large"] == "open"
+    assert (got["data"], got["bss"]) == ("closed", "closed")
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_only_an_object_with_the_marker_needs_its_section_headers(folder: Path, marked: bool) -> None:
+    flags = ["-DMARKED"] if marked else []
+    whole = link(folder, "library", f"whole-{marked}", *flags)
+    got = ask(folder, "library", stripped_of_sections(whole, folder / f"stripped-{marked}.so"))
+    if marked:
+        assert got["object"].startswith("its file cannot be read any more")
+        assert got["data"] == "open"
+    else:
+        assert got["data"] == "closed"
+
+
+def test_a_file_that_was_replaced_after_it_was_loaded_is_not_believed(folder: Path) -> None:
+    path = link(folder, "library", "replaced", "-DMARKED")
+    other = link(folder, "library", "other", "-DMARKED", SCRIPT)
+    got = ask(folder, "library", path, other)
+    assert got["object"].startswith("its file cannot be read any more")
+    assert got["data"] == "open"
+
+
+def test_the_same_layout_with_another_build_id_is_another_file(folder: Path) -> None:
+    path = link(folder, "library", "first-id", "-DMARKED", SCRIPT, "-Wl,--build-id=0x0011")
+    other = link(folder, "library", "second-id", "-DMARKED", SCRIPT, "-Wl,--build-id=0x0022")
+    assert ask(folder, "library", path)["data"] == "closed"
+    assert ask(folder, "library", path, other)["data"] == "open"
+
+
+def test_a_program_that_ld_so_starts_is_found(folder: Path) -> None:
+    """/proc/self/exe is ld.so then, and no file of the program's; the probe does not know its path."""
+    loader = next(Path("/lib64").glob("ld-linux-x86-64.so.2"))
+    path = link(folder, "pie", "by-loader", "-DMARKED", SCRIPT)
+    assert ask(folder, "pie", path)["data"] == "closed"
+    assert answers(loader, path)["object"].startswith("its file cannot be read any more")
+
+
+def test_a_name_table_in_a_writable_segment_stays_open(folder: Path) -> None:
+    """As patchelf leaves it: names, symbols and the dynamic section in a writable segment that it adds."""
+    path = link(folder, "library", "patched")
+    before = sum(fields[0] == PT_LOAD for _, fields in segments(path))
+    subprocess.run([tool("patchelf"), "--set-rpath", f"{folder}:" + "x" * 5000, path], timeout=LIMIT, check=True)
+    assert sum(fields[0] == PT_LOAD for _, fields in segments(path)) > before
+    got = ask(folder, "library", path)
+    assert got.pop("object") in {"1", "2"}
+    assert got == {"data": "closed", "bss": "closed", "constant": "open", "code": "open"}
+
+
+def test_code_in_a_writable_segment_is_never_closed(folder: Path) -> None:
+    path = link(folder, "fixed", "executable-data")
+    data = bytearray(path.read_bytes())
+    ((at, load),) = [s for s in segments(path) if s[1][0] == PT_LOAD and s[1][1] & 2]
+    struct.pack_into("<I", data, at + 4, load[1] | 1)
+    path.write_bytes(data)
+    got = ask(folder, "fixed", path)
+    assert got["object"] == "its code and its writable data share a segment"
+    assert (got["data"], got["code"]) == ("open", "open")
+
+
+def test_more_segments_than_the_table_has_room_for_are_left_open(folder: Path) -> None:
+    def far(count: int) -> list[str]:
+        return [f"-Wl,--section-start=.far{i}={0x1000000 * i:#x}" for i in range(1, count + 1)]
+
+    got = ask(folder, "library", link(folder, "library", "many", "-DMANY=0", *far(5)))
+    assert got["object"] == "its writable data lies in too many pieces"
+    assert (got["data"], got["far"]) == ("open", "open")
+    got = ask(folder, "library", link(folder, "library", "few", "-DMANY=0", *far(2)))
+    assert (got["data"], got["far"]) == ("closed", "closed")
+
+
+def test_relro_at_the_end_of_the_data_splits_nothing_off_that_is_open(folder: Path) -> None:
+    """A RELRO segment that covers the last page of .bss instead: that page is read-only, all before it is not."""
+    path = link(folder, "library", "relro-at-end")
+    data = bytearray(path.read_bytes())
+    ((_, load),) = [s for s in segments(path) if s[1][0] == PT_LOAD and s[1][1] & 2]
+    ((at, relro),) = [s for s in segments(path) if s[1][0] == PT_GNU_RELRO]
+    end = load[3] + load[6]
+    relro[3], relro[6] = (end - 4096) & ~4095, 4096
+    struct.pack_into("<IIQQQQQQ", data, at, *relro)
+    path.write_bytes(data)
+    got = ask(folder, "library", path)
+    assert got["object"] == "2"
+    assert (got["data"], got["constant"]) == ("closed", "closed")
+
+
+def test_no_relocation_is_left_in_a_marked_object_with_the_script(folder: Path) -> None:
+    path = link(folder, "library", "text", "-DMARKED", SCRIPT, "-Wl,-z,text")
+    shown = subprocess.run([tool("readelf"), "-dW", path], capture_output=True, text=True, timeout=LIMIT, check=True)
+    assert "TEXTREL" not in shown.stdout
