@@ -38,8 +38,9 @@ const char *ia2_kind_name(const struct exit_record *record) {
 }
 
 void ia2_put_identity(struct ia2_line *line, const struct exit_record *record) {
-    ia2_line_number(line, "record", ia2_record_place(record));
-    ia2_line_number(line, "generation", ia2_record_generation(record));
+    const struct exit_record *original = ia2_record_original(record);
+    ia2_line_number(line, "record", ia2_record_place(original));
+    ia2_line_number(line, "generation", ia2_record_generation(original));
 }
 
 void ia2_put_registrar(struct ia2_line *line, const struct exit_record *record) {

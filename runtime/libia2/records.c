@@ -140,7 +140,7 @@ bool ia2_record_claim(struct exit_record *record) {
 
 void ia2_record_copy(struct exit_record *copy, const struct exit_record *record) {
     copy->function = record->function;
-    copy->argument = record->argument;
+    copy->argument = ia2_record_place(record) + 1u; /* a key has none: ia2_record_original() */
     atomic_store_explicit(&copy->dso, ia2_record_dso(record), memory_order_relaxed);
     copy->registrar = record->registrar;
     copy->owner = record->owner;
@@ -192,6 +192,7 @@ void ia2_record_census(struct ia2_census *census) {
         census->registered += state != IA2_FREE && state != IA2_COPY;
         census->live += state == IA2_LIVE;
         if (state == IA2_DONE || state == IA2_RUNNING || state == IA2_COPY) {
+            census->ran++;
             ia2_count_run(record);
         }
     }

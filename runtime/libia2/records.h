@@ -109,6 +109,12 @@ static inline uint32_t ia2_record_generation(const struct exit_record *record) {
     return (uint32_t)(atomic_load_explicit(&record->number, memory_order_relaxed) >> 32);
 }
 
+/* The record that was registered: of a running copy the one that it was made from. */
+static inline const struct exit_record *ia2_record_original(const struct exit_record *record) {
+    bool copy = atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_COPY;
+    return copy ? ia2_records.base + (record->argument - 1u) : record;
+}
+
 static inline uintptr_t ia2_record_dso(const struct exit_record *record) {
     return atomic_load_explicit(&record->dso, memory_order_relaxed);
 }
@@ -181,7 +187,7 @@ struct exit_record *ia2_record_at(uint32_t index);           /* index < the coun
 
 /* What the slots say now; adds their runs to ia2_runs. Linear in the slots: once, at the end. */
 struct ia2_census {
-    uint64_t registered, live;
+    uint64_t registered, ran, live;
 };
 void ia2_record_census(struct ia2_census *census);
 

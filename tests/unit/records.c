@@ -1,5 +1,6 @@
 /* Exit records: numbers, generations, states, the census, memory. */
 #include "records.h"
+#include <stdio.h>
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -10,8 +11,21 @@
 #include <unistd.h>
 
 #include "run.h"
+#include "tamper.h"
 
 struct ia2_counters ia2_counters; /* run.c's, in the runtime */
+
+static unsigned runs;
+
+void ia2_count_run(const struct exit_record *record) {
+    (void)record;
+    runs++;
+}
+
+_Noreturn void ia2_tampered(const char *what, const char *detail) {
+    fprintf(stderr, "tampered: %s %s\n", what, detail ? detail : "");
+    abort();
+}
 
 TestSuite(records, .timeout = 50);
 
@@ -151,7 +165,7 @@ Test(records, the_census_and_the_counters_add_up) {
     cr_expect_eq(census.ran, 5);
     cr_expect_eq(census.live, 3);
     cr_expect_eq(counter(&ia2_counters.registered), 2);
-    cr_expect_eq(counter(&ia2_counters.ran), 1);
+    cr_expect_eq(runs, 1 + 5, "the slot of one tells no more, five are counted by the census");
 }
 
 Test(records, a_registration_that_glibc_refused_never_was) {
