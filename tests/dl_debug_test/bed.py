@@ -66,7 +66,7 @@ def execute(program: Path, scenario: str, folder: Path, **environment: str) -> R
 
 
 def _environment(build: str, folder: Path, scenario: str) -> dict[str, str]:
-    """``linked``, ``preloaded`` or ``vanilla``, with the backend and the mode that are the default where a map is given.
+    """``linked``, ``preloaded`` or ``vanilla``, with the backend and mode that are the default where a map is given.
 
     ``-off`` turns tracing off, and the map with it; ``-none`` closes nothing; ``-enforce`` and so on ask for a mode.
     """
@@ -80,7 +80,8 @@ def _environment(build: str, folder: Path, scenario: str) -> dict[str, str]:
             environment["IA2_EXIT_FOLLOW"] = "1"
     if "none" in how:
         environment |= {"IA2_EXIT_BACKEND": "none", "IA2_EXIT_MODE": "observe"}
-    environment |= {"IA2_EXIT_MODE": mode for mode in ("observe", "enforce", "contain") if mode in how}
+    for mode in {"observe", "enforce", "contain"} & set(how):
+        environment["IA2_EXIT_MODE"] = mode
     return environment
 
 
