@@ -63,6 +63,17 @@ ia2_unit_test(dispatch_calls ${IA2_DISPATCH_SOURCES})
 ia2_unit_test(dispatch_children ${IA2_DISPATCH_SOURCES})
 ia2_unit_test(dispatch_faults ${IA2_DISPATCH_SOURCES})
 ia2_unit_test(dispatch_signals ${IA2_DISPATCH_SOURCES})
+ia2_unit_test(syscall_args peek.c syscall_args.c syscall_table.c system.c)
+
+# The same for unmodified programs (test_dispatch_programs.py).
+set(sources ${IA2_DISPATCH_SOURCES})
+list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/runtime/libia2/)
+add_library(dispatch_preload SHARED ${CMAKE_SOURCE_DIR}/tests/unit/dispatch_preload.c ${sources})
+set_target_properties(dispatch_preload PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/unit)
+target_include_directories(dispatch_preload PRIVATE ${CMAKE_SOURCE_DIR}/runtime/libia2)
+target_compile_definitions(dispatch_preload PRIVATE _GNU_SOURCE)
+target_compile_options(dispatch_preload PRIVATE
+  ${IA2_WARNINGS} -g -O2 -fcf-protection=full -fPIC $<$<COMPILE_LANGUAGE:C>:-std=gnu11 -fvisibility=hidden -ftls-model=initial-exec>)
 
 # Threads on the records, as a plain program: ThreadSanitizer and Criterion's worker processes do not go together.
 foreach(sanitizer none thread)

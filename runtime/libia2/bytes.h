@@ -47,6 +47,17 @@ static inline uint64_t ia2_take_leb(struct ia2_bytes *from, bool with_sign) {
 static inline uint64_t ia2_take_uleb(struct ia2_bytes *from) { return ia2_take_leb(from, false); }
 static inline int64_t ia2_take_sleb(struct ia2_bytes *from) { return (int64_t)ia2_take_leb(from, true); }
 
+/* Memory at an address that nobody vouches for, aligned or not: under ia2_guard_run(). Sanitizers look away. */
+typedef uintptr_t __attribute__((aligned(1), may_alias)) ia2_unaligned;
+
+__attribute__((no_sanitize("address", "undefined"))) static inline uintptr_t ia2_load(uintptr_t address) {
+    return *(const ia2_unaligned *)address;
+}
+
+__attribute__((no_sanitize("address", "undefined"))) static inline uint8_t ia2_load_byte(uintptr_t address) {
+    return *(const uint8_t *)address;
+}
+
 /* The next `size` bytes, for themselves. */
 static inline struct ia2_bytes ia2_take_bytes(struct ia2_bytes *from, uint64_t size) {
     struct ia2_bytes part = *from;

@@ -206,12 +206,9 @@ static bool execute(const struct ia2_cfi *cfi, struct ia2_bytes from, uintptr_t 
     return !from.bad && !table->bad;
 }
 
-static uintptr_t load(uintptr_t address) { return *(const uintptr_t *)address; }
-
 /* The caller's value of one register. */
 static bool find_value(struct rule rule, const struct ia2_frame *frame, const uintptr_t *cfa, uintptr_t *value) {
-    const uint8_t *place = (const uint8_t *)rule.value;
-    struct ia2_bytes expression = {place, place + UINT16_MAX, false};
+    struct ia2_bytes expression;
     switch (rule.how) {
     case KEPT:
         return true;
@@ -219,7 +216,7 @@ static bool find_value(struct rule rule, const struct ia2_frame *frame, const ui
         *value = 0;
         return true;
     case AT_OFFSET:
-        *value = load(*cfa + (uintptr_t)rule.value);
+        *value = ia2_load(*cfa + (uintptr_t)rule.value);
         return true;
     case IS_OFFSET:
         *value = *cfa + (uintptr_t)rule.value;
@@ -232,11 +229,15 @@ static bool find_value(struct rule rule, const struct ia2_frame *frame, const ui
         return true;
     case AT_EXPRESSION:
     case IS_EXPRESSION:
+        expression.at = (const uint8_t *)rule.value;
+        expression.end =
+            expression.at + UINT16_MAX; /* its length comes first, and was checked when the rule was made */
+        expression.bad = false;
         expression = ia2_take_bytes(&expression, ia2_take_uleb(&expression));
         if (!ia2_cfi_evaluate(expression, frame, cfa, value)) {
             return false;
         }
-        *value = rule.how == AT_EXPRESSION ? load(*value) : *value;
+        *value = rule.how == AT_EXPRESSION ? ia2_load(*value) : *value;
         return true;
     }
     return false;

@@ -70,9 +70,13 @@ static uint64_t pop(struct stack *stack) {
     return value;
 }
 
+/* A number of `size` bytes in memory, at most 8. */
 static uint64_t load(uintptr_t address, size_t size) {
-    struct ia2_bytes bytes = {(const uint8_t *)address, (const uint8_t *)address + size, false};
-    return ia2_take(&bytes, size);
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; i++) {
+        value |= (uint64_t)ia2_load_byte(address + i) << (8 * i);
+    }
+    return value;
 }
 
 /* Operations that put a number on the stack. Returns false for any other. */

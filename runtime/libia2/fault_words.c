@@ -1,5 +1,6 @@
 #include "fault_words.h"
 
+#include "bytes.h"
 #include "guard.h"
 #include "objects.h"
 #include "system.h"
@@ -58,9 +59,9 @@ static void add_number(struct text *text, unsigned number) {
 
 /* ---- what memory was that? ------------------------------------------------------------------------------------------ */
 
-static volatile char byte_read;
+static volatile uint8_t byte_read;
 
-static void read_byte(void *address) { byte_read = *(const volatile char *)address; }
+static void read_byte(void *address) { byte_read = ia2_load_byte((uintptr_t)address); }
 
 static bool readable(uintptr_t address) { return ia2_guard_run(read_byte, (void *)address); }
 
@@ -118,10 +119,10 @@ static void add_access(struct text *text, const siginfo_t *info, const greg_t *r
     }
 }
 
+/* Is it ud2, what compilers write for __builtin_trap()? */
 static bool traps(uintptr_t instruction) {
-    const unsigned char *bytes =
-        (const unsigned char *)instruction; /* ud2: what compilers write for __builtin_trap() */
-    return readable(instruction) && readable(instruction + 1) && bytes[0] == 0x0f && bytes[1] == 0x0b;
+    return readable(instruction) && readable(instruction + 1) && ia2_load_byte(instruction) == 0x0f &&
+           ia2_load_byte(instruction + 1) == 0x0b;
 }
 
 void ia2_fault_words(char text[IA2_FAULT_WORDS_MAX], const siginfo_t *info, const ucontext_t *context) {

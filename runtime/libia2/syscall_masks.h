@@ -7,13 +7,18 @@
 
 #include "syscall_args.h"
 
+/* How pselect6 and io_pgetevents take it (the first 16 bytes, `rest` 0), and io_uring_enter (all of it). */
+struct ia2_masked_pair {
+    uint64_t mask;
+    uint32_t size;
+    uint32_t rest;
+    uint64_t timeout;
+};
+
 struct ia2_masked {
     struct ia2_call call;
     uint64_t mask;
-    struct {
-        uintptr_t mask;
-        uint64_t size;
-    } pair; /* how pselect6 and io_pgetevents take it */
+    struct ia2_masked_pair pair;
 };
 
 enum ia2_masking {

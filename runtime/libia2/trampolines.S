@@ -75,7 +75,7 @@ begin ia2_rearm_trampolines
 2:  return_address_by 1f
     movq    ia2_trampoline_return + 8 * slot(%rip), %rcx
     return_address_by 1f
-    jmp     .Lrearm
+    jmp     rearm_child
     .balign 8
 1:  .quad   ia2_trampoline_return + 8 * slot - .
     .set    slot, slot + 1
@@ -85,7 +85,8 @@ begin ia2_rearm_trampolines
 
 /* In the child, on a stack that is its own: prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, start, size, selector). A
  * failure leaves the child without dispatch, as the kernel made it. */
-.Lrearm:
+    .type   rearm_child, @function
+rearm_child:
     .cfi_startproc
     .cfi_def_cfa %rsp, 0
     .cfi_register %rip, %rcx
@@ -139,6 +140,7 @@ begin ia2_rearm_trampolines
     movl    $0, %eax                            /* the result in a child; xor would change the flags */
     notrack jmp *%rcx
     .cfi_endproc
+    .size   rearm_child, . - rearm_child
 
 /* rt_sigreturn of a frame that the program's own restorer was about to leave: RSP is where that restorer had it. Without CFI and to
  * the letter what glibc's restorer is: unwinders know it by these bytes. */

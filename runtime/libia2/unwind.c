@@ -15,7 +15,7 @@ static void read_context(struct ia2_frame *frame, const ucontext_t *context) {
         REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP,
     };
     for (unsigned i = 0; i < IA2_FRAME_REGISTERS; i++) {
-        frame->reg[i] = (uintptr_t)context->uc_mcontext.gregs[places[i]];
+        frame->reg[i] = ia2_load((uintptr_t)&context->uc_mcontext.gregs[places[i]]);
     }
     frame->exact = true;
 }
@@ -27,27 +27,26 @@ static bool in_object(uintptr_t address) {
 
 /* Does a call come just before `address`? (Intel SDM volume 2, CALL: E8 rel32; FF /2, two to seven bytes long.) */
 static bool follows_call(uintptr_t address) {
-    const uint8_t *at = (const uint8_t *)address;
     if (!in_object(address) || !in_object(address - 7)) {
         return false;
     }
     bool indirect = false;
     for (unsigned length = 2; length <= 7; length++) {
-        indirect |= at[-(int)length] == 0xff && (at[1 - (int)length] & 0x38) == 0x10;
+        indirect |= ia2_load_byte(address - length) == 0xff && (ia2_load_byte(address - length + 1) & 0x38) == 0x10;
     }
-    return indirect || at[-5] == 0xe8;
+    return indirect || ia2_load_byte(address - 5) == 0xe8;
 }
 
 /* A signal frame of someone who brought a restorer of their own: mov $__NR_rt_sigreturn, %rax; syscall. The kernel has put
  * the context just above the return address that led here. */
 static bool past_restorer(struct ia2_frame *frame) {
     static const uint8_t restorer[] = {0x48, 0xc7, 0xc0, SYS_rt_sigreturn, 0, 0, 0, 0x0f, 0x05};
-    const uint8_t *at = (const uint8_t *)frame->reg[IA2_RIP];
-    if (!in_object((uintptr_t)at)) {
+    uintptr_t at = frame->reg[IA2_RIP];
+    if (!in_object(at)) {
         return false;
     }
     for (unsigned i = 0; i < sizeof restorer; i++) {
-        if (at[i] != restorer[i]) {
+        if (ia2_load_byte(at + i) != restorer[i]) {
             return false;
         }
     }
@@ -58,7 +57,7 @@ static bool past_restorer(struct ia2_frame *frame) {
 /* Nothing is written down about this code, or there is no code at all (a call of NULL, of something unloaded): if it has only just
  * been called, its return address is on top of the stack. */
 static bool back_from_call(struct ia2_frame *frame) {
-    uintptr_t address = frame->exact ? *(const uintptr_t *)frame->reg[IA2_RSP] : 0;
+    uintptr_t address = frame->exact ? ia2_load(frame->reg[IA2_RSP]) : 0;
     if (!follows_call(address)) {
         return false;
     }
@@ -71,11 +70,12 @@ static bool back_from_call(struct ia2_frame *frame) {
 /* Or it keeps a frame pointer: the caller's is where it points to, the return address above it. */
 static bool by_frame_pointer(struct ia2_frame *frame) {
     uintptr_t pointer = frame->reg[IA2_RBP];
-    if (pointer < frame->reg[IA2_RSP] || pointer % sizeof pointer || !follows_call(((const uintptr_t *)pointer)[1])) {
+    if (pointer < frame->reg[IA2_RSP] || pointer % sizeof pointer ||
+        !follows_call(ia2_load(pointer + sizeof pointer))) {
         return false;
     }
-    frame->reg[IA2_RBP] = ((const uintptr_t *)pointer)[0];
-    frame->reg[IA2_RIP] = ((const uintptr_t *)pointer)[1];
+    frame->reg[IA2_RBP] = ia2_load(pointer);
+    frame->reg[IA2_RIP] = ia2_load(pointer + sizeof pointer);
     frame->reg[IA2_RSP] = pointer + 2 * sizeof pointer;
     frame->exact = false;
     return true;

@@ -66,14 +66,22 @@ def execute(program: Path, scenario: str, folder: Path, **environment: str) -> R
 
 
 def _environment(build: str, folder: Path, scenario: str) -> dict[str, str]:
-    """``linked``, ``preloaded`` or ``vanilla``; a trailing ``-off`` turns tracing off."""
+    """``linked``, ``preloaded`` or ``vanilla``, with the backend and mode that are the default where a map is given.
+
+    ``-off`` turns tracing off, and the map with it; ``-none`` closes nothing; ``-enforce`` and so on ask for a mode.
+    """
+    kind, *how = build.split("-")
     environment: dict[str, str] = {}
-    if build.startswith("preloaded"):
+    if kind == "preloaded":
         environment["LD_PRELOAD"] = str(BUILD / "libia2.so")
-    if build in {"linked", "preloaded"}:
+    if kind != "vanilla" and "off" not in how:
         environment |= {"IA2_TRACE_EXIT": str(folder / "trace"), "IA2_EXIT_MAP": str(MAP)}
         if scenario == "fork":
             environment["IA2_EXIT_FOLLOW"] = "1"
+    if "none" in how:
+        environment |= {"IA2_EXIT_BACKEND": "none", "IA2_EXIT_MODE": "observe"}
+    for mode in {"observe", "enforce", "contain"} & set(how):
+        environment["IA2_EXIT_MODE"] = mode
     return environment
 
 

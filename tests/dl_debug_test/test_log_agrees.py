@@ -30,7 +30,7 @@ from .bed import BED, HERE, LIMIT, PROGRAM, VANILLA, Bed, exit_map
 #: name -> status, from the table in scenarios.c.
 SCENARIOS = dict(re.findall(r'^    \{"([a-z-]+)", (-?\w+), "', (HERE / "scenarios.c").read_text(), flags=re.MULTILINE))
 STATUS = {"-SIGABRT": -6}
-WATCHED = ["linked", "preloaded"]
+WATCHED = ["linked", "preloaded", "linked-none", "preloaded-none"]
 #: PIPE_BUF of Linux: the longest line that one write() puts into a pipe as a whole.
 PIPE_BUF = 4096
 
@@ -105,7 +105,7 @@ def owner_by_rules(event: events.Enter) -> int | None:
 
 
 @every_scenario
-@pytest.mark.parametrize("build", ["linked", "linked-off", "preloaded", "preloaded-off"])
+@pytest.mark.parametrize("build", [*WATCHED, "linked-off", "preloaded-off"])
 def test_program_cannot_tell(bed: Bed, scenario: str, build: str) -> None:
     """Status, output, order and what every registration returned are those of the vanilla build."""
     vanilla = bed.run("vanilla", scenario)

@@ -14,7 +14,8 @@
 unsigned char *guest_memory;
 struct guest_touch guest_touched[256];
 volatile int guest_touches;
-volatile int guest_dispatched;
+static volatile int counter;
+volatile int *guest_counter = &counter;
 int guest_threads, guest_vforks;
 enum ia2_touch guest_answer = IA2_TOUCH_REPEAT;
 uintptr_t guest_escape;

@@ -20,11 +20,13 @@ struct guest_touch {
 extern unsigned char *guest_memory; /* GUEST_PAGES pages, readable and writable, between two that are not mapped */
 extern struct guest_touch guest_touched[256];
 extern volatile int guest_touches;
-extern volatile int guest_dispatched;   /* system calls that came to the handler */
+extern volatile int *guest_counter;     /* of system calls that came to the handler */
 extern int guest_threads, guest_vforks; /* children announced */
 extern enum ia2_touch guest_answer;     /* to a touch; IA2_TOUCH_REPEAT opens the page */
 extern uintptr_t guest_escape;          /* where a touch sends the interrupted code, if not 0 */
 extern bool guest_stuck;                /* a touch is answered with IA2_TOUCH_REPEAT and opens nothing */
+
+#define guest_dispatched (*guest_counter)
 
 /* Sets the handler of SIGSYS, arms dispatch in this thread and switches interception on. Ends the process where that fails. */
 void guest_begin(void);

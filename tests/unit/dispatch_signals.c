@@ -1,6 +1,7 @@
 /* Signals of a program under dispatch: handlers, masks, interrupted calls, jumps out of handlers. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -83,6 +84,39 @@ Test(dispatch_signals, a_signal_to_oneself_finds_the_own_stack) {
     raise(SIGUSR1);
     guest_end();
     cr_expect_lt((uintptr_t)__builtin_frame_address(0) - seen_stack, 1024);
+}
+
+static void *frames[64];
+static int frame_count;
+static uintptr_t interrupted;
+static void *caller;
+
+static void unwind(int number, siginfo_t *info, void *context) {
+    (void)number;
+    (void)info;
+    frame_count = backtrace(frames, 64);
+    interrupted = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+}
+
+__attribute__((noinline)) static int raise_here(void) {
+    caller = __builtin_return_address(0);
+    return raise(SIGUSR1) + 1; /* not a tail call */
+}
+
+/* The interrupted instruction is one of a trampoline, whose return address lies in a table. */
+Test(dispatch_signals, unwinders_find_the_way_through_a_trampoline) {
+    struct sigaction action = {.sa_sigaction = unwind, .sa_flags = SA_SIGINFO};
+    int found = 0;
+    begin();
+    sigaction(SIGUSR1, &action, NULL);
+    int result = raise_here();
+    guest_end();
+    cr_expect_eq(result, 1);
+    for (int i = 0; i < frame_count; i++) {
+        found += frames[i] == caller;
+    }
+    cr_expect_eq(found, 1);
+    cr_expect_lt(interrupted - (uintptr_t)ia2_trampolines, IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE);
 }
 
 Test(dispatch_signals, an_interrupted_read_fails_with_eintr) {

@@ -126,13 +126,16 @@ static void check_words(void (*work)(void), const char *what, const char *detail
     json_decref(event);
 }
 
+/* What faults on purpose: no sanitizer is to find it first. */
+#define ON_PURPOSE __attribute__((noinline, no_sanitize("address", "undefined")))
+
 static volatile uintptr_t nowhere;
 static void (*volatile wild)(void);
 
-static void write_null(void) { *(volatile int *)nowhere = 1; }
-static void read_null(void) { (void)*(volatile char *)(nowhere + 8); }
-static void jump(void) { wild(); }
-static void trap(void) { __builtin_trap(); }
+ON_PURPOSE static void write_null(void) { *(volatile int *)nowhere = 1; }
+ON_PURPOSE static void read_null(void) { (void)*(volatile char *)(nowhere + 8); }
+ON_PURPOSE static void jump(void) { wild(); }
+ON_PURPOSE static void trap(void) { __builtin_trap(); }
 
 /* ---- the members ---------------------------------------------------------------------------------------------------- */
 
@@ -190,13 +193,13 @@ Test(events_fault, names_the_destructor) {
     cr_expect(json_is_integer(json_object_get(destructor, "seq")));
 }
 
-static int recurse(int depth) {
+ON_PURPOSE static int recurse(int depth) {
     volatile char room[16];
     room[0] = (char)depth;
     return depth == 100 ? *(volatile int *)nowhere : recurse(depth + 1) + room[0];
 }
 
-static void fault_deep_down(void) { nowhere = (uintptr_t)recurse(0); }
+ON_PURPOSE static void fault_deep_down(void) { nowhere = (uintptr_t)recurse(0); }
 
 Test(events_fault, always_fits) {
     static char path[2000];
@@ -236,15 +239,15 @@ Test(events_fault, of_a_hang) {
 /* ---- the words ------------------------------------------------------------------------------------------------------ */
 
 static const int constant[1024] = {1};
-static void write_constant(void) { ((volatile int *)(uintptr_t)constant)[5] = 1; }
+ON_PURPOSE static void write_constant(void) { ((volatile int *)(uintptr_t)constant)[5] = 1; }
 
-static int endless(int depth) {
+ON_PURPOSE static int endless(int depth) {
     volatile char room[512];
     room[0] = (char)depth;
     return nowhere ? 0 : endless(depth + 1) + room[0];
 }
 
-static void overflow(void) { nowhere = (uintptr_t)endless(1); }
+ON_PURPOSE static void overflow(void) { nowhere = (uintptr_t)endless(1); }
 
 void lose_stack(void);
 __asm__(".text\nlose_stack:\nmovq $0x4141410000, %rsp\npushq %rax\nret\n");
@@ -279,7 +282,7 @@ Test(events_fault, what_was_unloaded) {
     check_words(write_null, "segmentation fault", "a write to libfirst.so, which has been unloaded");
 }
 
-static void read_truncated(void) {
+ON_PURPOSE static void read_truncated(void) {
     int file = memfd_create("short", 0);
     char *behind = mmap(NULL, 4096, PROT_READ, MAP_SHARED, file, 0);
     (void)*(volatile char *)behind;

@@ -16,7 +16,7 @@
 #include "guard.h"
 
 #define ROOM 200
-#define NOINLINE __attribute__((noinline))
+#define NOINLINE __attribute__((noinline, no_sanitize("address", "undefined"))) /* it is to fault, and to stay small */
 
 struct frames {
     uintptr_t at[ROOM];
@@ -106,7 +106,7 @@ static void check_same(void) {
 }
 
 static volatile int zero;
-static void trap(void) { __builtin_trap(); }
+static NOINLINE void trap(void) { __builtin_trap(); }
 
 /* ---- ordinary code ---- */
 
@@ -131,12 +131,12 @@ static NOINLINE void with_aligned_frame(void) {
     zero = room[0];
 }
 
-static int compare(const void *a, const void *b) {
+static NOINLINE int compare(const void *a, const void *b) {
     leaf();
     return *(const int *)a - *(const int *)b;
 }
 
-static void in_a_callback(void) {
+static NOINLINE void in_a_callback(void) {
     int numbers[] = {3, 1, 2};
     qsort(numbers, 3, sizeof *numbers, compare);
 }
@@ -167,7 +167,7 @@ Test(unwind, no_more_than_there_is_room_for) {
 
 /* ---- through signal frames ---- */
 
-static void handler_that_faults(int signal) {
+static NOINLINE void handler_that_faults(int signal) {
     (void)signal;
     calls_leaf();
 }
@@ -259,7 +259,7 @@ Test(unwind, a_call_of_something_unloaded, .init = install_ours) {
     cr_expect_eq(frame_in(calls_wild, 64), 1);
 }
 
-static void handler_of_a_wild_call(int signal) {
+static NOINLINE void handler_of_a_wild_call(int signal) {
     (void)signal;
     abort();
 }
@@ -313,7 +313,7 @@ static NOINLINE void smashes(void) {
     *(volatile int *)(uintptr_t)zero = 1;
 }
 
-static void smash_deep_down(void) {
+static NOINLINE void smash_deep_down(void) {
     volatile char room[256];
     room[0] = 0;
     smashes();
@@ -342,7 +342,7 @@ static NOINLINE int endless(int depth) {
     return zero ? 0 : endless(depth + 1) + room[0];
 }
 
-static void overflow(void) { zero = endless(1); }
+static NOINLINE void overflow(void) { zero = endless(1); }
 
 Test(unwind, an_overflown_stack, .init = install_ours) {
     interrupt(overflow);

@@ -29,13 +29,16 @@ struct Throws {
 } // namespace
 
 extern "C" {
-void ia2_test_terminate() { std::terminate(); }
-void ia2_test_pure_virtual() { Derived object; }
-void ia2_test_throw_from_destructor() { Throws object; }
-void ia2_test_double_free() {
-    void *volatile memory = std::malloc(100);
-    std::free(memory);
-    std::free(memory);
+void *__libc_malloc(std::size_t size); /* glibc's own, which no sanitizer replaces */
+void __libc_free(void *memory);
+
+[[gnu::no_sanitize("address", "undefined")]] void ia2_test_terminate() { std::terminate(); }
+[[gnu::no_sanitize("address", "undefined")]] void ia2_test_pure_virtual() { Derived object; }
+[[gnu::no_sanitize("address", "undefined")]] void ia2_test_throw_from_destructor() { Throws object; }
+[[gnu::no_sanitize("address", "undefined")]] void ia2_test_double_free() {
+    void *memory = __libc_malloc(100);
+    __libc_free(memory);
+    __libc_free(memory);
 }
-void ia2_test_out_of_range() { std::string().at(1); }
+[[gnu::no_sanitize("address", "undefined")]] void ia2_test_out_of_range() { std::string().at(1); }
 }
