@@ -1,4 +1,5 @@
 /* Which backend this process gets. */
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #include "backend.h"
@@ -10,9 +11,9 @@
 #include "system.h"
 #include "words.h"
 
-#define WANTED_SIZE 4096u /* of the table behind ia2_sealed.wanted: IA2_THREADS numbers */
+#define WANTED_SIZE 8192u /* of the tables behind ia2_sealed.wanted: `wanted` and `around` by slot */
 
-_Static_assert(WANTED_SIZE == IA2_THREADS * sizeof(uint32_t), "one page for all slots");
+_Static_assert(IA2_AROUND == IA2_THREADS * sizeof(uint32_t) && WANTED_SIZE == 2 * IA2_AROUND, "a page for each");
 
 static char why[160];
 
@@ -63,6 +64,9 @@ static bool map_wanted(void) {
         return false;
     }
     ia2_sealed.wanted = (uint32_t *)writable;
+    for (unsigned i = 0; i < WANTED_SIZE / sizeof(uint32_t); i++) {
+        ia2_sealed.wanted[i] = UINT32_MAX; /* nobody's: no PKRU that is ever loaded */
+    }
     ia2_sealed.wanted_alias = (const uint32_t *)readable;
     return true;
 }
@@ -73,6 +77,7 @@ static const char *take_pku(void) {
         return "the CPU or the kernel has no protection keys";
     }
     ia2_sealed.pkru_offset = ia2_pku_frame_offset();
+    ia2_sealed.fsgsbase = getauxval(AT_HWCAP2) & (1u << 1); /* HWCAP2_FSGSBASE */
     ia2_sealed.runtime_key = ia2_pku_new_key();
     uint32_t needed, had;
     bool enough = give_keys(&needed, &had);

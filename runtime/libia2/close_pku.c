@@ -94,7 +94,7 @@ bool ia2_pku_tag_runtime(void) {
         done = done && tag_range(start, runtime->ranges[i].end);
     }
     uintptr_t wanted = (uintptr_t)ia2_sealed.wanted;
-    return done && tag_range(wanted, wanted + IA2_PAGE) && ia2_records_tag();
+    return done && tag_range(wanted, wanted + 2 * IA2_PAGE) && ia2_records_tag();
 }
 
 static long tag(const struct ia2_piece *piece, uint8_t key) {

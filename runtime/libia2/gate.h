@@ -24,7 +24,8 @@ static inline uint32_t ia2_rdpkru(void) {
     return value;
 }
 
-/* WRPKRU, for opening: what follows is the runtime's own code (switch.S). */
+/* WRPKRU, for opening the runtime's memory besides what this thread has or a signal handler gets. Any other value, and a return to
+ * anything but the runtime's text, ends the process. */
 void ia2_pkru_open(uint32_t value);
 /* WRPKRU, for closing; then the register is compared with what ia2_sealed.wanted_alias says for this thread slot, and the process
  * ends where they differ: a jump into the middle of it gains nothing. */
@@ -44,10 +45,11 @@ static inline void ia2_gate_close(uint32_t before) {
     }
 }
 
-/* In a signal handler of ours: opens everything. The kernel has closed all but key 0, and restores what was when the handler returns. */
+/* In a signal handler of ours: opens the runtime's memory. The kernel has closed all but key 0, and restores what was when the handler
+ * returns. */
 static inline void ia2_handler_open(void) {
     if (__builtin_expect(ia2_sealed.runtime_bits != 0, 0)) {
-        ia2_pkru_open(0);
+        ia2_pkru_open(IA2_PKRU_INITIAL & ~ia2_sealed.runtime_bits);
     }
 }
 

@@ -58,6 +58,13 @@ static struct ia2_rights rights_around(const struct exit_record *outer) {
     return outer ? rights_of(outer) : (struct ia2_rights){0};
 }
 
+void ia2_run_resume_rights(struct ia2_thread *thread) {
+    const struct ia2_rights rights = rights_of(thread->running);
+    if (thread->closing) {
+        (void)ia2_close_enter(thread, &rights);
+    }
+}
+
 static uint8_t expected_outcome(const struct exit_record *record, const char *unenforced) {
     if (ia2_sealed.allow_all) {
         return IA2_BYPASSED;
@@ -70,6 +77,24 @@ static uint8_t expected_outcome(const struct exit_record *record, const char *un
 
 /* ---- the call -------------------------------------------------------------------------------------------------------------------------- */
 
+/* The stack that a host runtime has for the owner, from where its destructors below have left it; NULL: the present one. */
+static void *stack_for(const struct ia2_thread *thread, const struct exit_record *record) {
+    const struct exit_record *at = record->outer ? ia2_record_at(record->outer - 1u) : NULL;
+    uintptr_t sp = ia2_call_sp[ia2_thread_slot(thread)]; /* where the call of `at` was made */
+    if (!ia2_host_attached() || record->owner == IA2_NO_OWNER || (at && at->owner == record->owner)) {
+        return NULL;
+    }
+    while (at && at->outer) {
+        const struct exit_record *below = ia2_record_at(at->outer - 1u);
+        if (below->owner == record->owner) {
+            return (void *)(sp & ~(uintptr_t)15);
+        }
+        sp = at->outer_sp;
+        at = below;
+    }
+    return ia2_host_stack(record->owner);
+}
+
 /* Returns true where it was abandoned. */
 static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second,
                  bool closed) {
@@ -78,8 +103,9 @@ static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_
     bool intercepted = ia2_dispatch_intercept(closed);
     bool abandoned;
     if (closed && ia2_sealed.backend == IA2_BACKEND_PKU) {
-        void *stack = ia2_host_stack(record->owner == IA2_NO_OWNER ? 0 : record->owner);
+        void *stack = stack_for(thread, record);
         ia2_sealed.wanted[slot] = thread->pkru;
+        ia2_sealed.wanted[slot + IA2_THREADS] = record->outer_pkru;
         atomic_fetch_add_explicit(&ia2_counters.wrpkru, 2, memory_order_relaxed);
         abandoned = ia2_call_pku(record->function, first, second, slot, stack);
     } else {

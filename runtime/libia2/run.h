@@ -48,6 +48,9 @@ bool ia2_exiting(void);
 /* Runs `record` with these arguments, as ia2_run_destructor() does. Behind an open gate; any thread; not in a signal handler. */
 void ia2_run_with(struct exit_record *record, uintptr_t first, uintptr_t second);
 
+/* Gives the running destructor its rights again, which a signal handler that never returned had changed. */
+void ia2_run_resume_rights(struct ia2_thread *thread);
+
 /* The innermost destructor that the calling thread runs; false: none. Any time, signal handlers too, behind a gate. */
 struct ia2_running {
     const struct exit_record *record;

@@ -17,6 +17,7 @@ union ia2_sealed {
     struct {
         const uint32_t *wanted_alias; /* by thread slot: the PKRU that was meant; read-only for everyone (switch.S) */
         uint32_t runtime_bits;        /* the two bits in PKRU of the runtime's own key, 0: it has none */
+        bool fsgsbase;                /* RDFSBASE is allowed */
         uint32_t pkru_offset;         /* of PKRU in the XSAVE area of a signal frame */
         uint32_t *wanted;             /* the same memory as wanted_alias, for the runtime to write */
         struct ia2_real real;

@@ -163,32 +163,50 @@ static struct ia2_rights rights_of_handler(uintptr_t handler) {
 }
 
 static void call_handler(struct ia2_thread *thread, uintptr_t handler, int number, siginfo_t *info, void *context) {
-    const uint32_t pkru = thread->pkru;
-    const bool resting = thread->resting;
-    const struct ia2_rights before = thread->rights;
+    const struct ia2_thread before = *thread;
+    const uint32_t slot = ia2_thread_slot(thread);
+    const uintptr_t sp = ia2_call_sp[slot];
     const struct ia2_rights rights = rights_of_handler(handler);
     const bool intercepted = ia2_dispatch_intercept(false);
     const bool enforced = thread->closing && !ia2_close_enter(thread, &rights);
-    const uintptr_t sp = ia2_call_sp[ia2_thread_slot(thread)];
-    thread->in_handler++;
-    thread->resting = false;
     uint32_t wanted = ia2_sealed.runtime_bits; /* a thread that runs no destructor: everything else is open */
     if (enforced) {
         ia2_pkru_of_rights(&rights, &wanted);
     }
+    thread->intercepted = before.in_handler ? before.intercepted : intercepted;
+    thread->handler_sp = (uintptr_t)__builtin_frame_address(0);
+    thread->in_handler++;
+    thread->resting = false;
     thread->pkru = wanted;
     ia2_gate_close(wanted);
     ((void (*)(int, siginfo_t *, void *))handler)(number, info, context);
-    ia2_handler_open();
-    thread->in_handler--;
-    thread->resting = resting;
-    thread->pkru = pkru;
-    ia2_call_sp[ia2_thread_slot(thread)] = sp;
+    (void)ia2_gate_open();
+    thread = ia2_self();
+    thread->in_handler = before.in_handler;
+    thread->handler_sp = before.handler_sp;
+    thread->resting = before.resting;
+    ia2_call_sp[slot] = sp;
     if (enforced) {
-        ia2_close_enter(thread, &before);
-        thread->pkru = pkru;
+        ia2_close_enter(thread, &before.rights);
     }
+    thread->pkru = before.pkru;
     ia2_dispatch_intercept(intercepted);
+}
+
+void ia2_signals_handler_left(struct ia2_thread *thread, const ucontext_t *context) {
+    uintptr_t sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+    uintptr_t ours = (uintptr_t)thread->alternate_stack;
+    bool was_on_ours = thread->has_our_stack && thread->handler_sp - ours < ALTERNATE_STACK;
+    bool is_on_ours = thread->has_our_stack && sp - ours < ALTERNATE_STACK;
+    bool left = was_on_ours ? !is_on_ours : !is_on_ours && sp > thread->handler_sp;
+    if (thread->in_handler == 0 || !left) {
+        return;
+    }
+    thread->in_handler = 0;
+    ia2_dispatch_intercept(thread->intercepted);
+    if (thread->running) {
+        ia2_run_resume_rights(thread);
+    }
 }
 
 static void on_program_signal(int number, siginfo_t *info, void *context) {
@@ -342,7 +360,7 @@ long ia2_syscall_as(const ucontext_t *context, long number, const long arguments
     long result =
         ia2_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
     if (bits) {
-        ia2_pkru_open(0);
+        ia2_handler_open();
         ia2_sealed.wanted[slot] = wanted;
     }
     return result;

@@ -24,6 +24,9 @@ void ia2_signals_forward(int number, const siginfo_t *info, ucontext_t *context,
 /* In a handler of ours: the signal ends the process by its default action, whatever the program wants. */
 void ia2_signals_end(int number, const siginfo_t *info, ucontext_t *context);
 
+/* In a handler of ours: has the interrupted code left the program's handlers by longjmp? Then it runs as its destructor again. */
+void ia2_signals_handler_left(struct ia2_thread *thread, const ucontext_t *context);
+
 /* What the program wants for this signal: SIG_DFL, SIG_IGN or a handler. */
 uintptr_t ia2_signals_wanted(int number);
 

@@ -35,12 +35,60 @@
     jne     .Lbroken
 .endm
 
+/* EAX = what the code around a call had, for the thread slot in \index, with the runtime's memory open. Changes RCX and RDX. */
+.macro pkru_around index, index32
+    andl    $(IA2_THREADS - 1), %\index32
+    movq    ia2_sealed + IA2_SEALED_ALIAS(%rip), %rdx
+    movl    IA2_AROUND(%rdx, %\index, 4), %ecx
+    movl    ia2_sealed + IA2_SEALED_BITS(%rip), %edx
+    notl    %edx
+    andl    %edx, %ecx
+.endm
+
     .text
 
-/* void ia2_pkru_open(uint32_t value) */
+/* void ia2_pkru_open(uint32_t value)
+ *
+ * Opens the runtime's memory, which is where the value is then checked: a thread that runs a destructor may have what that destructor
+ * has, or what the kernel gives a signal handler. Which thread this is, the %fs base says, not a register. And it returns to the
+ * runtime's own text only. */
 function ia2_pkru_open
     movl    %edi, %eax
     load_pkru
+    orl     ia2_sealed + IA2_SEALED_BITS(%rip), %eax
+    cmpl    $IA2_PKRU_HANDLER, %eax
+    je      4f
+    movq    %fs:0, %rdx                         /* the control block's own address: the same, where RDFSBASE is not allowed */
+    testb   $1, ia2_sealed + IA2_SEALED_FSGSBASE(%rip)
+    jz      1f
+    rdfsbase %rdx
+1:  leaq    ia2_threads(%rip), %r8
+    movq    ia2_thread_hint@gottpoff(%rip), %rcx
+    movl    %fs:(%rcx), %ecx                    /* a guess, which saves the search */
+    andl    $(IA2_THREADS - 1), %ecx
+    imulq   $IA2_THREAD_SIZE, %rcx, %rcx
+    addq    %r8, %rcx
+    cmpq    %rdx, (%rcx)
+    je      3f
+    leaq    IA2_THREADS * IA2_THREAD_SIZE(%r8), %r9
+2:  movq    %r8, %rcx
+    cmpq    %rdx, (%rcx)
+    je      3f
+    addq    $IA2_THREAD_SIZE, %r8
+    cmpq    %r9, %r8
+    jb      2b
+    jmp     4f                                  /* a thread that has not run a destructor yet */
+3:  cmpw    $0, IA2_THREAD_DEPTH(%rcx)
+    je      4f
+    cmpl    IA2_THREAD_PKRU(%rcx), %eax
+    jne     .Lbroken
+4:  movq    (%rsp), %rax
+    leaq    __ehdr_start(%rip), %rdx
+    cmpq    %rdx, %rax
+    jb      .Lbroken
+    leaq    etext(%rip), %rdx
+    cmpq    %rdx, %rax
+    jae     .Lbroken
     ret
 end ia2_pkru_open
 
@@ -163,13 +211,13 @@ function ia2_call_pku
     call    *%rbx
     xorl    %r13d, %r13d
 .Lreopen:
-    andl    $(IA2_THREADS - 1), %r12d
-    movq    ia2_sealed + IA2_SEALED_ALIAS(%rip), %rax
-    movl    (%rax, %r12, 4), %eax
-    movl    ia2_sealed + IA2_SEALED_BITS(%rip), %ecx
-    notl    %ecx
-    andl    %ecx, %eax
+    pkru_around r12, r12d
+    movl    %ecx, %eax
     load_pkru                                   /* the runtime's memory is open from here on */
+    movl    %eax, %ebx
+    pkru_around r12, r12d
+    cmpl    %ecx, %ebx
+    jne     .Lbroken
     leaq    ia2_call_sp(%rip), %rdx
     movq    (%rdx, %r12, 8), %rsp               /* not from a register or a stack that the destructor could write */
     leaq    48 + 16(%rsp), %rbp
@@ -178,6 +226,8 @@ function ia2_call_pku
     recover
 3:  movl    %r13d, %eax
     restore_frame
+    .hidden __ehdr_start
+    .hidden etext
     .globl  ia2_call_pku_abandoned
     .hidden ia2_call_pku_abandoned
 ia2_call_pku_abandoned:

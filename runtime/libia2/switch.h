@@ -5,6 +5,12 @@
 #define IA2_THREADS 1024   /* slots of threads, a power of two; of threads that are gone they are used again */
 #define IA2_SEALED_ALIAS 0 /* offsets in union ia2_sealed */
 #define IA2_SEALED_BITS 8
+#define IA2_SEALED_FSGSBASE 12
+#define IA2_THREAD_PKRU 8 /* offsets in struct ia2_thread, and its size */
+#define IA2_THREAD_DEPTH 12
+#define IA2_THREAD_SIZE 352
+#define IA2_AROUND 4096             /* bytes from a slot's `wanted` to its `around` */
+#define IA2_PKRU_HANDLER 0x55555554 /* what the kernel gives every signal handler: only key 0 is open */
 
 #ifndef __ASSEMBLER__
 

@@ -7,6 +7,10 @@
 struct ia2_thread ia2_threads[IA2_THREADS];
 __thread uint32_t ia2_thread_hint;
 
+_Static_assert(offsetof(struct ia2_thread, pkru) == IA2_THREAD_PKRU, "switch.S reads it");
+_Static_assert(offsetof(struct ia2_thread, depth) == IA2_THREAD_DEPTH, "switch.S reads it");
+_Static_assert(sizeof(struct ia2_thread) == IA2_THREAD_SIZE, "switch.S counts in it");
+
 static ia2_lock lock;
 static uint32_t highest; /* slot handed out so far; only under the lock */
 

@@ -30,35 +30,46 @@ struct ia2_owner_cache {
 #define IA2_TOUCHED 16u
 
 struct ia2_thread {
-    uintptr_t base;    /* the thread pointer (%fs base): whose slot this is; 0: free */
-    uint32_t tid, pid; /* at the time when it got the slot */
-    uint32_t pkru; /* of the running destructor, or of the code between destructors; computed where there are no keys */
-    uint16_t depth;                   /* destructors of this thread that are running */
-    uint16_t unloading;               /* calls of dlclose that are under way */
-    uint16_t finalising;              /* calls of ia2_run_fini that are under way */
-    uint16_t in_handler;              /* signal handlers of the program that we called and that have not returned */
-    uint8_t touched;                  /* pages that were opened for it: entries of `touched_pages` */
-    uint8_t stepping;                 /* pages that are open for one instruction: entries of `step_pages` */
-    bool trap_flag;                   /* the program's own, before we set it */
-    bool resting;                     /* `resting_pkru` counts */
-    bool rests_once;                  /* it does not after the next gate */
-    bool closing;                     /* memory is closed for this thread, among others */
-    uint32_t step_pkru;               /* pku: what the frame gets back after that instruction */
-    uint32_t resting_pkru;            /* pku: what the thread has between destructors, whatever it had before */
-    struct ia2_rights rights;         /* of what runs now */
-    struct exit_record *running;      /* the innermost destructor that runs, or NULL */
-    uint64_t sequence;                /* its number in the events */
-    const struct exit_record *record; /* for which `first` and `second` are meant */
-    uintptr_t first, second;          /* arguments of the next call */
-    uint64_t overhead;                /* nanoseconds spent writing events since the thread started */
-    void *alternate_stack;            /* ours, for fault handlers; NULL: none yet */
-    uint8_t guarded;                  /* parts of the runtime that want this thread ready for faults */
-    bool has_our_stack;               /* it is the kernel's for this thread; the program's is the next one */
-    stack_t program_stack;
-    uint64_t program_mask; /* the signal mask before we unblocked what we need */
-    struct ia2_owner_cache owner_cache;
-    uintptr_t step_pages[IA2_STEP_PAGES];
+    uintptr_t base;      /* the thread pointer (%fs base): whose slot this is; 0: free */
+    uint32_t pkru;       /* of the running destructor, or of the code between; computed where there are no keys */
+    uint16_t depth;      /* destructors of this thread that are running */
+    uint16_t unloading;  /* calls of dlclose that are under way */
+    uint32_t tid, pid;   /* at the time when it got the slot */
+    uint16_t finalising; /* calls of ia2_run_fini that are under way */
+    uint16_t in_handler; /* signal handlers of the program that we called and that have not returned */
+    uint8_t guarded;     /* parts of the runtime that want this thread ready for faults */
+    bool closing;        /* memory is closed for this thread, among others */
+
+    /* What runs. */
+    struct exit_record *running; /* the innermost destructor, or NULL */
+    uint64_t sequence;           /* its number in the events */
+    struct ia2_rights rights;
+    const struct exit_record *record; /* for which `first` and `second` are meant: arguments of the next call */
+    uintptr_t first, second;
+    uint64_t overhead; /* nanoseconds spent writing events since the thread started */
+
+    /* Between destructors, with protection keys: the PKRU that a gate is closed with, whatever it was before. */
+    uint32_t resting_pkru;
+    bool resting;    /* it counts */
+    bool rests_once; /* not after the next gate */
+
+    /* Touches of closed memory. */
+    uint8_t touched;                      /* pages that were opened for the running destructor */
+    uint8_t stepping;                     /* pages that are open for one instruction */
+    bool trap_flag;                       /* the program's own, before we set it */
+    uint32_t step_pkru;                   /* what the frame gets back after that instruction */
     uintptr_t touched_pages[IA2_TOUCHED]; /* address | protection that it was opened with */
+    uintptr_t step_pages[IA2_STEP_PAGES];
+
+    /* Signals. */
+    void *alternate_stack; /* ours, for handlers of faults; NULL: none yet */
+    bool has_our_stack;    /* the kernel uses it for this thread */
+    bool intercepted;      /* were system calls dispatched, before the innermost handler of the program's */
+    uintptr_t handler_sp;  /* where that handler was called */
+    stack_t program_stack; /* the alternate stack that the program wants */
+    uint64_t program_mask; /* the signal mask before we unblocked what we need */
+
+    struct ia2_owner_cache owner_cache;
 };
 
 extern struct ia2_thread ia2_threads[IA2_THREADS];

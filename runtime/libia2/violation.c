@@ -144,9 +144,24 @@ static void end_process(const struct ia2_violation *violation, const siginfo_t *
 /* ---- by an instruction ------------------------------------------------------------------------------------------------------------------ */
 
 /* Backend pku: a thread that runs no destructor, or code in a signal handler that we do not stand around, meets tagged pages. */
-static bool is_bystander(const struct ia2_thread *thread, const ucontext_t *context) {
-    return (thread->depth == 0 && !thread->resting && thread->in_handler == 0) ||
-           ia2_frame_pkru(context) == IA2_PKRU_INITIAL;
+static bool open_for_bystander(const struct ia2_thread *thread, ucontext_t *context) {
+    uint32_t pkru = ia2_frame_pkru(context);
+    bool unenforced = thread->depth == 0 && !thread->resting && thread->in_handler == 0;
+    if (!unenforced && pkru != IA2_PKRU_INITIAL) {
+        return false;
+    }
+    ia2_count(&ia2_counters.bystander);
+    return ia2_frame_set_pkru(context, ia2_sealed.runtime_bits);
+}
+
+/* The destructor goes on after a longjmp out of a signal handler, with rights that are not its own: it gets its own back. */
+static bool give_rights_back(struct ia2_thread *thread, ucontext_t *context) {
+    uint16_t handlers = thread->in_handler;
+    ia2_signals_handler_left(thread, context);
+    if (handlers == 0 || thread->in_handler != 0) {
+        return false;
+    }
+    return !by_keys() || ia2_frame_set_pkru(context, thread->pkru);
 }
 
 bool ia2_touched_by_instruction(const siginfo_t *info, ucontext_t *context) {
@@ -159,9 +174,8 @@ bool ia2_touched_by_instruction(const siginfo_t *info, ucontext_t *context) {
     }
     unsigned key = keys ? (unsigned)info->si_pkey & IA2_LAST_KEY : 0;
     bool runtimes = keys && key == ia2_sealed.runtime_key;
-    if (keys && !runtimes && is_bystander(thread, context)) {
-        ia2_count(&ia2_counters.bystander);
-        return ia2_frame_set_pkru(context, ia2_sealed.runtime_bits);
+    if (give_rights_back(thread, context) || (keys && !runtimes && open_for_bystander(thread, context))) {
+        return true;
     }
     const struct ia2_piece *piece = ia2_closed_at(thread, address);
     bool write = ia2_frame_was_write(context);
