@@ -34,12 +34,18 @@ void ia2_pkru_close(uint32_t value, uint32_t slot);
 uint32_t ia2_gate_open_now(void);
 void ia2_gate_close_now(uint32_t before);
 
+/* The compiler must not move accesses of the runtime's variables across a gate: it knows of some that no other function changes them. */
+static inline void ia2_gate_barrier(void) { __asm__ volatile("" : : : "memory"); }
+
 /* Opens the runtime's memory to this thread. Returns what ia2_gate_close() takes. */
 static inline uint32_t ia2_gate_open(void) {
-    return __builtin_expect(ia2_sealed.runtime_bits != 0, 0) ? ia2_gate_open_now() : 0;
+    uint32_t before = __builtin_expect(ia2_sealed.runtime_bits != 0, 0) ? ia2_gate_open_now() : 0;
+    ia2_gate_barrier();
+    return before;
 }
 
 static inline void ia2_gate_close(uint32_t before) {
+    ia2_gate_barrier();
     if (__builtin_expect(ia2_sealed.runtime_bits != 0, 0)) {
         ia2_gate_close_now(before);
     }
@@ -51,6 +57,7 @@ static inline void ia2_handler_open(void) {
     if (__builtin_expect(ia2_sealed.runtime_bits != 0, 0)) {
         ia2_pkru_open(IA2_PKRU_INITIAL & ~ia2_sealed.runtime_bits);
     }
+    ia2_gate_barrier();
 }
 
 #endif

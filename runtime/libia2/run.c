@@ -100,8 +100,8 @@ static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_
                  bool closed) {
     uint32_t slot = ia2_thread_slot(thread);
     record->outer_sp = ia2_call_sp[slot];
-    bool intercepted = ia2_dispatch_intercept(closed);
     bool abandoned;
+    (void)ia2_dispatch_intercept(closed);
     if (closed && ia2_sealed.backend == IA2_BACKEND_PKU) {
         void *stack = stack_for(thread, record);
         ia2_sealed.wanted[slot] = thread->pkru;
@@ -111,7 +111,7 @@ static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_
     } else {
         abandoned = ia2_call(record->function, first, second, slot);
     }
-    ia2_dispatch_intercept(intercepted);
+    (void)ia2_dispatch_intercept(false);
     ia2_call_sp[slot] = record->outer_sp;
     return abandoned;
 }
@@ -206,6 +206,7 @@ static void run_checked(struct ia2_thread *thread, struct exit_record *record) {
         refuse("its record is not live: it has run already, or was never registered");
         return;
     }
+    bool intercepted = ia2_dispatch_intercept(false); /* our own system calls are not the interrupted destructor's */
     check_order(thread, record);
     if (record->flags & IA2_REPEATED) {
         run_again(thread, record, first, second);
@@ -213,6 +214,7 @@ static void run_checked(struct ia2_thread *thread, struct exit_record *record) {
         run(thread, record, first, second);
         atomic_store_explicit(&record->state, IA2_DONE, memory_order_release);
     }
+    ia2_dispatch_intercept(intercepted);
 }
 
 void ia2_run_destructor(const struct exit_record *given) {

@@ -55,8 +55,10 @@
 function ia2_pkru_open
     movl    %edi, %eax
     load_pkru
-    orl     ia2_sealed + IA2_SEALED_BITS(%rip), %eax
-    cmpl    $IA2_PKRU_HANDLER, %eax
+    movl    ia2_sealed + IA2_SEALED_BITS(%rip), %ecx
+    orl     %ecx, %eax
+    orl     $IA2_PKRU_HANDLER, %ecx
+    cmpl    %ecx, %eax
     je      4f
     movq    %fs:0, %rdx                         /* the control block's own address: the same, where RDFSBASE is not allowed */
     testb   $1, ia2_sealed + IA2_SEALED_FSGSBASE(%rip)
