@@ -50,38 +50,64 @@ static void put_doing(struct ia2_line *line, const ucontext_t *context) {
     ia2_put_stack(line, "stack", frames, count);
 }
 
-static void put_fault(const char *what, const char *detail, const siginfo_t *info, const ucontext_t *context) {
+/* What an event is made of, and the line that it becomes. */
+struct report {
+    const char *what, *detail;
+    const siginfo_t *info; /* NULL: no signal is to blame */
+    const ucontext_t *context;
     struct ia2_line line;
-    ia2_event_begin(&line, "fault");
-    ia2_line_string(&line, "what", what);
-    ia2_line_string(&line, "detail", detail);
-    put_signal(&line, info);
-    put_doing(&line, context);
-    ia2_event_send(&line);
+};
+
+static void make_fault(void *argument) {
+    struct report *report = argument;
+    char words[IA2_FAULT_WORDS_MAX];
+    if (report->info) {
+        ia2_fault_words(words, report->info, report->context);
+        report->detail = words;
+    }
+    ia2_event_begin(&report->line, "fault");
+    ia2_line_string(&report->line, "what", report->what);
+    ia2_line_string(&report->line, "detail", report->detail);
+    put_signal(&report->line, report->info);
+    put_doing(&report->line, report->context);
+}
+
+static void make_stack(void *argument) {
+    struct report *report = argument;
+    ia2_event_begin(&report->line, "stack");
+    ia2_line_number(&report->line, "of", (uint64_t)ia2_gettid());
+    put_doing(&report->line, report->context);
+}
+
+/* What the program has damaged may be what is told about it: then that is told. */
+static void send(struct report *report, void (*make)(void *)) {
+    uint64_t mask = ia2_guard_unblock();
+    bool made = ia2_guard_run(make, report);
+    ia2_guard_restore(mask);
+    if (made) {
+        ia2_event_send(&report->line);
+    } else {
+        ia2_event_fault(report->what, "more cannot be told: the memory that would tell it is damaged");
+    }
 }
 
 void ia2_event_fault_signal(const char *what, int signal, const siginfo_t *info, const ucontext_t *context) {
     if (ia2_event_may_write()) {
-        char detail[IA2_FAULT_WORDS_MAX];
-        uint64_t mask = ia2_guard_unblock();
-        ia2_fault_words(detail, info, context);
-        ia2_guard_restore(mask);
-        put_fault(what ? what : ia2_fault_name(signal), detail, info, context);
+        struct report report = {.what = what ? what : ia2_fault_name(signal), .info = info, .context = context};
+        send(&report, make_fault);
     }
 }
 
 void ia2_event_timeout(const char *detail, const ucontext_t *context) {
     if (ia2_event_may_write()) {
-        put_fault("timeout", detail, NULL, context);
+        struct report report = {.what = "timeout", .detail = detail, .context = context};
+        send(&report, make_fault);
     }
 }
 
 void ia2_event_stack(const ucontext_t *context) {
     if (ia2_event_may_write()) {
-        struct ia2_line line;
-        ia2_event_begin(&line, "stack");
-        ia2_line_number(&line, "of", (uint64_t)ia2_gettid());
-        put_doing(&line, context);
-        ia2_event_send(&line);
+        struct report report = {.what = "timeout", .context = context};
+        send(&report, make_stack);
     }
 }

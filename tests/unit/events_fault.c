@@ -218,7 +218,13 @@ Test(events_fault, always_fits) {
     cr_expect_eq(json_array_size(json_object_get(event, "stack")), 64, "all that were asked for, with ordinary paths");
 }
 
-static void say_stack(ucontext_t *context) { ia2_event_stack(context); }
+Test(events_fault, is_told_where_the_runtime_itself_is_damaged) {
+    running = (struct exit_record *)(uintptr_t)0x4141414141414140;
+    json_t *event = event_of(write_null);
+    check_text(event, "what", "segmentation fault");
+    check_text(event, "detail", "more cannot be told: the memory that would tell it is damaged");
+    cr_expect(json_is_null(json_object_get(event, "signal")));
+}
 
 Test(events_fault, of_a_hang) {
     ucontext_t context;
@@ -228,7 +234,7 @@ Test(events_fault, of_a_hang) {
     check_text(event, "what", "timeout");
     cr_expect(json_is_null(json_object_get(event, "signal")));
     cr_expect_gt(json_array_size(json_object_get(event, "stack")), 1);
-    say_stack(&context);
+    ia2_event_stack(&context);
     event = json_loadb(sent.text, sent.length, 0, NULL);
     check_text(event, "event", "stack");
     cr_expect_eq(json_integer_value(json_object_get(event, "of")), gettid());
