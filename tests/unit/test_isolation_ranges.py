@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from elf_building import stripped_of_sections
 from isolation_running import FIXTURES, answers, build_probe, compile_into
-from runtime_running import HEADERS, LIMIT, tool
+from runtime_running import HEADERS, LIMIT, build, library, run_covered, tool
+
+from ia2exit.events import Object
 
 SCRIPT = f"-Wl,-T,{HEADERS / 'ia2_shared.ld'}"
 PT_LOAD, PT_GNU_RELRO = 1, 0x6474E552
@@ -176,3 +178,17 @@ def test_no_relocation_is_left_in_a_marked_object_with_the_script(folder: Path) 
     path = link(folder, "library", "text", "-DMARKED", SCRIPT, "-Wl,-z,text")
     shown = subprocess.run([tool("readelf"), "-dW", path], capture_output=True, text=True, timeout=LIMIT, check=True)
     assert "TEXTREL" not in shown.stdout
+
+
+@pytest.mark.parametrize(("marked", "stripped"), [(True, True), (True, False), (False, True)])
+def test_the_runtime_says_why_an_object_is_not_isolated(tmp_path: Path, marked: bool, stripped: bool) -> None:
+    program = build(tmp_path, "objects.c")
+    marker: list[str | Path] = ["-include", HEADERS / "ia2_exit_note.h"] if marked else []
+    plugin = library(tmp_path, "plugin.c", "plugin.so", *marker)
+    if stripped:
+        stripped_of_sections(plugin, plugin)
+    outcome = run_covered([program, "stay", plugin])
+    assert outcome.faults == []
+    (event,) = {e.why_not for e in outcome.events if isinstance(e, Object) and e.path == str(plugin)}
+    assert bool(event) == (marked and stripped)
+    assert not event or event.startswith("its file cannot be read any more")
