@@ -1,4 +1,5 @@
 /* The events of what ends a process before its time, or keeps it from ending: fault, stack. */
+#include "dispatch.h"
 #include "event_line.h"
 #include "events.h"
 #include "fault_words.h"
@@ -41,13 +42,20 @@ static void put_signal(struct ia2_line *line, const siginfo_t *info) {
     }
 }
 
+/* A system call that the runtime makes in the program's place: a signal that is sent by it arrives there. */
+static bool is_trampoline(uintptr_t instruction) {
+    return instruction - (uintptr_t)ia2_trampolines < (size_t)IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE ||
+           instruction - (uintptr_t)ia2_rearm_trampolines < (size_t)2 * IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE;
+}
+
 /* "instruction", "destructor", "stack": what this thread was doing. */
 static void put_doing(struct ia2_line *line, const ucontext_t *context) {
     uintptr_t frames[IA2_UNWIND_MAX];
     size_t count = ia2_unwind(context, frames, IA2_UNWIND_MAX);
-    ia2_put_place(line, "instruction", frames[0]);
+    size_t skipped = count > 1 && is_trampoline(frames[0]) ? 1 : 0;
+    ia2_put_place(line, "instruction", frames[skipped]);
     ia2_put_running(line, "destructor");
-    ia2_put_stack(line, "stack", frames, count);
+    ia2_put_stack(line, "stack", frames + skipped, count - skipped);
 }
 
 /* What an event is made of, and the line that it becomes. */

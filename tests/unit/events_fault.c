@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "dispatch.h"
 #include "event_line.h"
 #include "events.h"
 #include "fault_words.h"
@@ -23,6 +24,8 @@
 /* ---- the rest of the runtime --------------------------------------------------------------------------------------- */
 
 struct ia2_counters ia2_counters;
+const char ia2_trampolines[IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE];
+const char ia2_rearm_trampolines[2 * IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE];
 
 void ia2_count_run(const struct exit_record *record) { (void)record; }
 
@@ -240,6 +243,24 @@ Test(events_fault, of_a_hang) {
     cr_expect_eq(json_integer_value(json_object_get(event, "of")), gettid());
     cr_expect(json_is_object(json_object_get(event, "instruction")));
     cr_expect_gt(json_array_size(json_object_get(event, "stack")), 1);
+}
+
+Test(events_fault, begins_where_the_program_made_the_system_call) {
+    const uintptr_t stack[] = {(uintptr_t)__builtin_return_address(0), 0};
+    const char *const tables[] = {ia2_trampolines, ia2_rearm_trampolines};
+    ucontext_t context;
+    getcontext(&context);
+    for (size_t i = 0; i < 2; i++) {
+        context.uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)(tables[i] + 100);
+        context.uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)stack;
+        ia2_event_stack(&context);
+        json_t *event = json_loadb(sent.text, sent.length, 0, NULL);
+        char expected[32];
+        snprintf(expected, sizeof expected, "0x%lx", stack[0]);
+        check_text(json_object_get(event, "instruction"), "address", expected);
+        json_t *innermost = json_array_get(json_object_get(event, "stack"), 0);
+        cr_expect_str_eq(json_string_value(json_array_get(innermost, 1)), expected);
+    }
 }
 
 /* ---- the words ------------------------------------------------------------------------------------------------------ */
