@@ -9,11 +9,9 @@
 #include "objects.h"
 #include "peek.h"
 
-/* Vectorised string functions of libc read up to a vector before a string (they align the address down) and up to the four vectors of an
- * unrolled loop behind its end, but no page that has nothing of it (sysdeps/x86_64/multiarch/strlen-evex-base.S). */
+/* Vectorised string functions of libc read from the vector on in which a string begins (they align the address down) and up to the four
+ * vectors of an unrolled loop behind its end, but no page that has nothing of it (sysdeps/x86_64/multiarch/strlen-evex-base.S). */
 #define VECTOR 64u
-#define READ_BEFORE VECTOR
-#define READ_BEHIND (4 * VECTOR)
 
 #define MAX_ENVIRONMENT 65536u /* entries that are looked at */
 #define MAX_STRING 131072u     /* MAX_ARG_STRLEN of the kernel */
@@ -25,16 +23,10 @@ struct touch {
     uintptr_t address;
     size_t size; /* bytes from there on */
     bool write;
-    bool vectors; /* an instruction, which may read a little more than is meant */
+    bool vectors; /* an instruction, which may read a little more of a string than is meant */
 };
 
 static bool inside(const struct touch *touch, uintptr_t start, uintptr_t end) {
-    if (touch->vectors && !touch->write) {
-        const uintptr_t first_page = start & ~(page - 1);
-        const uintptr_t last_page = (end + page - 1) & ~(page - 1);
-        start = start - first_page < READ_BEFORE ? first_page : start - READ_BEFORE;
-        end = last_page - end < READ_BEHIND ? last_page : end + READ_BEHIND;
-    }
     return touch->address >= start && touch->address < end && touch->size <= end - touch->address;
 }
 
@@ -61,12 +53,16 @@ static uintptr_t end_of_string(uintptr_t start, uintptr_t limit) {
 }
 
 static bool in_string(const struct touch *touch, uintptr_t start) {
-    const uintptr_t before = start < READ_BEFORE ? 0 : start - READ_BEFORE;
-    if (touch->address < before || touch->address - before > MAX_STRING) {
+    const uintptr_t first = touch->vectors ? start & ~(uintptr_t)(VECTOR - 1) : start;
+    if (touch->address < first || touch->address - first > MAX_STRING) {
         return false;
     }
     uintptr_t end = end_of_string(start, touch->address + touch->size + 1);
-    return end != 0 && inside(touch, start, end);
+    if (end != 0 && touch->vectors) {
+        const uintptr_t last_page = (end + page - 1) & ~(page - 1);
+        end = last_page - end < 4 * VECTOR ? last_page : end + 4 * VECTOR;
+    }
+    return inside(touch, first, end);
 }
 
 static bool in_environment(const struct touch *touch) {

@@ -85,16 +85,33 @@ void ia2_dynamic_read(const struct ia2_object *object, struct ia2_dynamic *found
     finish(&walk);
 }
 
+/* Copies entries. Only what may be closed costs a system call: mostly RELRO covers the section, and it never is. */
+static bool fetch(const struct ia2_object *object, ElfW(Dyn) *to, uintptr_t from, size_t count) {
+    const uintptr_t end = from + count * sizeof *to;
+    for (uint32_t i = 0; i < object->range_count; i++) {
+        if (from < object->ranges[i].end && object->ranges[i].start < end) {
+            return ia2_peek(to, from, count * sizeof *to);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        to[i] = ((const ElfW(Dyn) *)from)[i];
+    }
+    return true;
+}
+
 bool ia2_dynamic_peek(const struct ia2_object *object, struct ia2_dynamic *found) {
-    enum { BLOCK = 32 };
+    enum { BLOCK = 32, PAGE = 4096 };
     *found = (struct ia2_dynamic){0};
     struct walk walk = {.base = object->base, .found = found};
     ElfW(Dyn) entries[BLOCK];
     uintptr_t at = (uintptr_t)object->dynamic;
     while (at < object->end) {
+        /* No page but those that the section is on: the next one may not be there. */
         const size_t left = (object->end - at) / sizeof *entries;
-        const size_t count = left < BLOCK ? left : BLOCK;
-        if (count == 0 || !ia2_peek(entries, at, count * sizeof *entries)) {
+        size_t count = (PAGE - at % PAGE) / sizeof *entries;
+        count = count < 1 ? 1 : count < BLOCK ? count : BLOCK;
+        count = count < left ? count : left;
+        if (count == 0 || !fetch(object, entries, at, count)) {
             return false;
         }
         for (size_t i = 0; i < count; i++) {

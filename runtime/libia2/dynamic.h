@@ -28,7 +28,7 @@ struct ia2_dynamic {
 /* Reads the section of `object`, of which `base` and `dynamic` must be known. Any thread, signal handlers; the section must be open. */
 void ia2_dynamic_read(const struct ia2_object *object, struct ia2_dynamic *found);
 
-/* The same where the section may be closed; needs `end`, too. Returns false when it cannot be read. */
+/* The same where the section may be closed; needs `end` and the ranges, too. Returns false when it cannot be read. */
 bool ia2_dynamic_peek(const struct ia2_object *object, struct ia2_dynamic *found);
 
 #endif

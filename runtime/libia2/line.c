@@ -99,14 +99,14 @@ static void put_escaped(struct ia2_line *line, const unsigned char *at) {
     }
 }
 
-/* The last part of a string that takes at most IA2_STRING_MAX bytes in JSON. */
-static const unsigned char *end_that_fits(const unsigned char *value) {
+/* The last part of a string that takes at most `room` bytes in JSON. */
+static const unsigned char *end_that_fits(const unsigned char *value, size_t room) {
     size_t length;
     size_t total = 0;
     for (const unsigned char *at = value; *at; at += length) {
         total += escaped_length(at, &length);
     }
-    while (total > IA2_STRING_MAX) {
+    while (total > room) {
         total -= escaped_length(value, &length);
         value += length;
     }
@@ -117,6 +117,7 @@ void ia2_line_begin(struct ia2_line *line, const char *event) {
     line->length = 0;
     line->full = false;
     line->first = true;
+    line->string_max = IA2_STRING_MAX;
     put(line, '{');
     ia2_line_string(line, "event", event);
 }
@@ -128,7 +129,7 @@ void ia2_line_string(struct ia2_line *line, const char *key, const char *value) 
     }
     put_key(line, key);
     put(line, '"');
-    const unsigned char *end = end_that_fits((const unsigned char *)value);
+    const unsigned char *end = end_that_fits((const unsigned char *)value, line->string_max);
     if (end != (const unsigned char *)value) {
         put_text(line, "\xe2\x80\xa6"); /* an ellipsis */
     }

@@ -11,9 +11,10 @@
 
 struct ia2_line {
     size_t length;
-    bool full;        /* something did not fit: the line must not be written */
-    bool first;       /* no comma before the next member */
-    uint64_t started; /* when its making began, nanoseconds of CLOCK_MONOTONIC; the caller's to set */
+    bool full;         /* something did not fit: the line must not be written */
+    bool first;        /* no comma before the next member */
+    size_t string_max; /* IA2_STRING_MAX; less for lines with so many strings that not all of that would fit */
+    uint64_t started;  /* when its making began, nanoseconds of CLOCK_MONOTONIC; the caller's to set */
     char text[IA2_LINE_MAX];
 };
 

@@ -11,8 +11,12 @@ static bool within(uintptr_t address, uintptr_t start, uintptr_t end) { return a
 /* Is that ld.so? AT_BASE would not tell under `ld.so PROGRAM`, where the kernel has loaded no interpreter. A program for debuggers may have a
  * copy of _r_debug. */
 static bool is_loader(uint32_t slot) {
+    static _Atomic uint32_t known; /* it is never unloaded */
     uintptr_t base;
-    return ia2_peek(&base, (uintptr_t)&_r_debug.r_ldbase, sizeof base) && slot == ia2_object_at(base);
+    if (known == IA2_NO_OBJECT && ia2_peek(&base, (uintptr_t)&_r_debug.r_ldbase, sizeof base)) {
+        known = ia2_object_at(base);
+    }
+    return slot != IA2_NO_OBJECT && slot == known;
 }
 
 /* Bytes of the GOT that a relocation of DT_RELA fills; 0: it is none that is made for a GOT only. */

@@ -84,12 +84,17 @@ static bool by_frame_pointer(struct ia2_frame *frame) {
 /* From a frame to its caller's; false: there is none, or nobody knows. */
 static bool step(struct ia2_frame *frame) {
     struct ia2_cfi cfi;
-    uintptr_t stack = frame->reg[IA2_RSP];
-    if (!ia2_cfi_find(frame->reg[IA2_RIP] - (frame->exact ? 0 : 1), &cfi)) {
+    const uintptr_t stack = frame->reg[IA2_RSP];
+    const bool exact = frame->exact;
+    if (!ia2_cfi_find(frame->reg[IA2_RIP] - (exact ? 0 : 1), &cfi)) {
         return past_restorer(frame) || back_from_call(frame) || by_frame_pointer(frame);
     }
-    /* Only a signal frame leads to another stack; anything else that does not go up goes round in circles. */
-    return ia2_cfi_step(&cfi, frame) && frame->reg[IA2_RIP] != 0 && (cfi.signal_frame || frame->reg[IA2_RSP] > stack);
+    if (!ia2_cfi_step(&cfi, frame) || frame->reg[IA2_RIP] == 0) {
+        return false;
+    }
+    /* Only a signal frame leads to another stack, and only what is running may be without a frame (trampolines.S). Anything else that
+     * does not go up goes round in circles. */
+    return cfi.signal_frame || frame->reg[IA2_RSP] > stack || (exact && frame->reg[IA2_RSP] == stack);
 }
 
 /* ---- the whole way ------------------------------------------------------------------------------------------------- */

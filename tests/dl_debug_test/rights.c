@@ -35,12 +35,13 @@ static unsigned read_pkru(void) {
 
 /* ---- the pages ---- */
 
-/* Each mapping's protection and, where there are keys, its key; read as a whole, so that it is of one moment. */
+/* Each mapping's protection and, where there are keys, its key; read as a whole, so that it is of one moment. By the thread:
+ * /proc/self is the main thread's, and empty when that has ended. */
 static const char *read_mappings(void) {
     static char text[1024 * 1024];
     size_t length = 0;
     ssize_t got;
-    int file = open(has_keys() ? "/proc/self/smaps" : "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int file = open(has_keys() ? "/proc/thread-self/smaps" : "/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
 
     while ((got = read(file, text + length, sizeof text - 1 - length)) > 0)
         length += (size_t)got;

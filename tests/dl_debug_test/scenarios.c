@@ -89,16 +89,21 @@ static int register_in_handler(void) {
 
 static struct plugin plugin_of_handler;
 
+/* The key goes back now: in a handler of the program's, the plug-in's code could not read its own data. */
+static void load_for_handler(void) {
+    plugin_of_handler = plugin_load("plugin_unloaded.so");
+    plugin_of_handler.do_register();
+    plugin_of_handler.delete_key();
+}
+
 static void unloading_handler(void) {
     log_ran("atexit", __func__, NULL, 0);
-    plugin_of_handler.delete_key();
     plugin_unload(&plugin_of_handler);
     log_step("unloaded_is_loaded", plugin_is_loaded("plugin_unloaded.so"));
 }
 
 static int dlclose_in_handler(void) {
-    plugin_of_handler = plugin_load("plugin_unloaded.so");
-    plugin_of_handler.do_register();
+    load_for_handler();
     log_registered("atexit", "unloading_handler", atexit(unloading_handler));
     exit(0);
 }
@@ -112,8 +117,7 @@ static void finalizing_handler(void) {
 /* Of all of these, one inside the other: what library_cxx's handler leaves of exit(1) runs inside it. */
 static int mixed(void) {
     register_everything();
-    plugin_of_handler = plugin_load("plugin_unloaded.so");
-    plugin_of_handler.do_register();
+    load_for_handler();
     library_cxx_register_exiting();
     register_crossed();
     log_registered("atexit", "finalizing_handler", atexit(finalizing_handler));

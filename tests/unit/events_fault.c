@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "dispatch.h"
 #include "event_line.h"
 #include "events.h"
 #include "fault_words.h"
@@ -23,6 +24,8 @@
 /* ---- the rest of the runtime --------------------------------------------------------------------------------------- */
 
 struct ia2_counters ia2_counters;
+const char ia2_trampolines[IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE];
+const char ia2_rearm_trampolines[2 * IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE];
 
 void ia2_count_run(const struct exit_record *record) { (void)record; }
 
@@ -218,7 +221,13 @@ Test(events_fault, always_fits) {
     cr_expect_eq(json_array_size(json_object_get(event, "stack")), 64, "all that were asked for, with ordinary paths");
 }
 
-static void say_stack(ucontext_t *context) { ia2_event_stack(context); }
+Test(events_fault, is_told_where_the_runtime_itself_is_damaged) {
+    running = (struct exit_record *)(uintptr_t)0x4141414141414140;
+    json_t *event = event_of(write_null);
+    check_text(event, "what", "segmentation fault");
+    check_text(event, "detail", "more cannot be told: the memory that would tell it is damaged");
+    cr_expect(json_is_null(json_object_get(event, "signal")));
+}
 
 Test(events_fault, of_a_hang) {
     ucontext_t context;
@@ -228,12 +237,30 @@ Test(events_fault, of_a_hang) {
     check_text(event, "what", "timeout");
     cr_expect(json_is_null(json_object_get(event, "signal")));
     cr_expect_gt(json_array_size(json_object_get(event, "stack")), 1);
-    say_stack(&context);
+    ia2_event_stack(&context);
     event = json_loadb(sent.text, sent.length, 0, NULL);
     check_text(event, "event", "stack");
     cr_expect_eq(json_integer_value(json_object_get(event, "of")), gettid());
     cr_expect(json_is_object(json_object_get(event, "instruction")));
     cr_expect_gt(json_array_size(json_object_get(event, "stack")), 1);
+}
+
+Test(events_fault, begins_where_the_program_made_the_system_call) {
+    const uintptr_t stack[] = {(uintptr_t)__builtin_return_address(0), 0};
+    const char *const tables[] = {ia2_trampolines, ia2_rearm_trampolines};
+    ucontext_t context;
+    getcontext(&context);
+    for (size_t i = 0; i < 2; i++) {
+        context.uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)(tables[i] + 100);
+        context.uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)stack;
+        ia2_event_stack(&context);
+        json_t *event = json_loadb(sent.text, sent.length, 0, NULL);
+        char expected[32];
+        snprintf(expected, sizeof expected, "0x%lx", stack[0]);
+        check_text(json_object_get(event, "instruction"), "address", expected);
+        json_t *innermost = json_array_get(json_object_get(event, "stack"), 0);
+        cr_expect_str_eq(json_string_value(json_array_get(innermost, 1)), expected);
+    }
 }
 
 /* ---- the words ------------------------------------------------------------------------------------------------------ */

@@ -90,6 +90,7 @@ Test(mappings, what_comes_twice_or_has_grown_is_told_once) {
     struct ia2_mappings mappings = in_portions("1000-3000 rw-p 0 0 0\n"
                                                "1000-3000 rw-p 0 0 0\n"
                                                "2000-3000 r--p 0 0 0\n"
+                                               "1000-2000 r--p 0 0 0\n"
                                                "1000-5000 r--p 0 0 0\n"
                                                "6000-7000 r-xp 0 0 0\n",
                                                0);

@@ -303,6 +303,24 @@ Test(unwind, code_without_frame_information, .init = install_ours) {
     cr_expect_eq(ours.count, 1, "nobody knows more");
 }
 
+/* Code that was jumped to, as the runtime's trampolines are: it says that its caller is in rcx and the frame the caller's. */
+void jumps_to_frameless(void);
+__asm__(".text\n"
+        "frameless:\n.cfi_startproc\n.cfi_def_cfa %rsp, 0\n.cfi_register %rip, %rcx\nud2\njmp *%rcx\n.cfi_endproc\n"
+        "jumps_to_frameless:\n.cfi_startproc\nleaq 1f(%rip), %rcx\njmp frameless\n1: ret\n.cfi_endproc\n");
+
+static NOINLINE void calls_frameless(void) {
+    jumps_to_frameless();
+    zero = 0;
+}
+
+Test(unwind, running_code_without_a_frame) {
+    interrupt(calls_frameless);
+    check_same();
+    cr_expect_eq(frame_in(jumps_to_frameless, 16), 1);
+    cr_expect_eq(frame_in(calls_frameless, 64), 2);
+}
+
 /* ---- damaged stacks ---- */
 
 static NOINLINE void smashes(void) {

@@ -1,5 +1,5 @@
 /* `loads SCENARIO [intrude]`: objects come and go, before the exit and in destructors. With `intrude` the plug-in's
- * destructor marks a byte of this program's when it goes. */
+ * handler marks a byte of this program's when it goes. */
 #include "loads.h"
 
 #include <dlfcn.h>
@@ -16,7 +16,7 @@ static void load(void) {
     void (*aim)(char *);
     int (*do_register)(void);
 
-    plugin = dlopen("./plugin.so", RTLD_LAZY | RTLD_LOCAL);
+    plugin = dlopen("plugin.so", RTLD_LAZY | RTLD_LOCAL);
     if (plugin == NULL) {
         say("main", dlerror());
         _exit(95);
@@ -32,7 +32,7 @@ static void load(void) {
 static void unload(void) {
     if (dlclose(plugin) != 0)
         _exit(95);
-    say("main", dlopen("./plugin.so", RTLD_NOLOAD | RTLD_NOW) == NULL ? "unloaded" : "still there");
+    say("main", dlopen("plugin.so", RTLD_NOLOAD | RTLD_NOW) == NULL ? "unloaded" : "still there");
     secret[1] = secret[1] == 'm' ? 'M' : 'm'; /* ours, and open again */
 }
 

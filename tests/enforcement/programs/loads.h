@@ -2,7 +2,7 @@
 #ifndef ENFORCEMENT_LOADS_H
 #define ENFORCEMENT_LOADS_H
 
-/* plugin.so: its destructors mark the byte at `other` when it is not NULL. */
+/* plugin.so: its handler marks the byte at `other`, unless that is NULL. */
 void plugin_aim(char *other);
 int plugin_register(void);
 

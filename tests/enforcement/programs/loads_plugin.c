@@ -17,6 +17,8 @@ __attribute__((constructor)) static void plugin_begins(void) {
 
 static void plugin_atexit(void) {
     own[1] = 'W';
+    if (aimed != NULL)
+        *(volatile char *)aimed = '!';
     say("plugin atexit", own);
 }
 
@@ -24,7 +26,5 @@ int plugin_register(void) { return atexit(plugin_atexit) == 0 ? 0 : -1; }
 
 __attribute__((destructor)) static void plugin_fini(void) {
     own[2] = 'N';
-    if (aimed != NULL)
-        *(volatile char *)aimed = '!';
     say("plugin fini", own);
 }

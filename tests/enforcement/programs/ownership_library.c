@@ -93,7 +93,9 @@ void OWN(_fini)(void) {
     if (fini_target != NULL)
         *(volatile char *)fini_target = '!';
     say(TEXT(NAME) " data", is_clean(data) ? "clean" : "touched");
+#ifdef DEFINES_WEAK
     say(TEXT(NAME) " weak", is_clean(weak_variable) ? "clean" : "touched");
+#endif
 }
 
 static void entry_runs(void) { say(TEXT(NAME), "entry runs"); }

@@ -139,7 +139,11 @@ PUBLIC void probe_show_object(const char *name, const volatile void *address) {
     if (wrong) {
         fprintf(stderr, "%s: %s\n", name, wrong);
     } else {
-        fprintf(stderr, "%s: %u\n", name, object->range_count);
+        size_t pages = 0;
+        for (uint32_t i = 0; i < object->range_count; i++) {
+            pages += (object->ranges[i].end - object->ranges[i].start) / 4096;
+        }
+        fprintf(stderr, "%s: %u ranges, %zu pages\n", name, object->range_count, pages);
     }
 }
 

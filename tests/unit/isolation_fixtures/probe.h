@@ -11,7 +11,7 @@ void probe_start(void);
 /* Prints "NAME: closed", "NAME: open" or "NAME: nowhere". */
 void probe_show(const char *name, const volatile void *address);
 
-/* Prints "NAME: " and why the object at `address` cannot be closed, or how many ranges it has, after checking that they are whole pages, sorted,
+/* Prints "NAME: " and why the object at `address` cannot be closed, or how many ranges and pages it has, after checking that they are whole pages, sorted,
  * mapped and writable. */
 void probe_show_object(const char *name, const volatile void *address);
 

@@ -12,8 +12,11 @@
 enum { READ, WRITE };
 
 static char secret[64] = "secret";
-static char setting[4096] __attribute__((aligned(4096))) = "IA2_TEST=value"; /* one of few things on its page */
-static char *own_environment[3] = {setting, NULL};
+static struct { /* few other things are near */
+    char before[1000], setting[3096];
+} page __attribute__((aligned(4096))) = {.setting = "IA2_TEST=value"};
+static char *const setting = page.setting;
+static char *own_environment[3] = {page.setting, NULL};
 static char buffer[4096] __attribute__((aligned(4096)));
 
 static const void *libc, *ld, *owner, *user, *alias, *stranger, *program;
@@ -76,7 +79,9 @@ static void environment(void) {
     probe_touch("setting by libc", setting, READ, libc);
     probe_touch("end of setting by libc", setting + strlen(setting), READ, libc);
     probe_touch("vector behind setting by libc", setting + strlen(setting) + 100, READ, libc);
-    probe_touch("far behind setting by libc", setting + 2000, READ, libc);
+    probe_touch("far behind setting by libc", setting + 300, READ, libc);
+    probe_touch("vector of setting by libc", page.before + 960, READ, libc);
+    probe_touch("before that by libc", page.before + 959, READ, libc);
     probe_touch("setting, written by libc", setting, WRITE, libc);
     probe_touch("setting by the program", setting, READ, program);
     probe_touch("setting by a stranger", setting, READ, stranger);
@@ -110,8 +115,7 @@ static void streams(void) {
     probe_touch("buffer by libc", buffer, WRITE, libc);
     probe_touch("its last byte by libc", buffer + 2047, WRITE, libc);
     probe_touch("behind it, written by libc", buffer + 2048, WRITE, libc);
-    probe_touch("vector behind it by libc", buffer + 2048 + 200, READ, libc);
-    probe_touch("far behind it by libc", buffer + 2048 + 300, READ, libc);
+    probe_touch("behind it by libc", buffer + 2048, READ, libc);
     probe_touch("buffer by the program", buffer, READ, program);
     probe_touch("buffer by a stranger", buffer, READ, stranger);
     probe_buffer("call on the buffer", buffer, 2048, READ);
