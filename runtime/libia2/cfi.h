@@ -1,7 +1,7 @@
 /* Call frame information: from a frame to its caller's (DWARF 5, section 6.4, in the form of .eh_frame: LSB 5.0, chapter 10).
  *
- * Why not libgcc's unwinder: what it does on this way differs from version to version (locks before gcc 12, a destructor since gcc
- * 13), it calls abort() where it finds something odd, and it can neither start at a context nor go past an address without code.
+ * Why not libgcc's unwinder: which locks and which memory it takes on this way depends on the compiler that builds us, it calls abort()
+ * where it finds something odd, and it can neither start at a context nor go past an address without code.
  * Here nothing is held and nothing allocated: it may run in a signal handler, and be left at any point (guard.h). */
 #ifndef IA2_CFI_H
 #define IA2_CFI_H

@@ -128,8 +128,10 @@ static void create_child(ucontext_t *context, const struct ia2_call *call) {
         }
         return;
     }
-    if (child.flags & CLONE_VM) {
-        child.flags &CLONE_VFORK ? ia2_vfork_is_coming() : ia2_thread_is_coming();
+    if ((child.flags & (CLONE_VM | CLONE_VFORK)) == (CLONE_VM | CLONE_VFORK)) {
+        ia2_vfork_is_coming();
+    } else if (child.flags & CLONE_VM) {
+        ia2_thread_is_coming();
     }
     if (!rearm || child.own_stack) {
         send_to_trampoline(context, rearm);

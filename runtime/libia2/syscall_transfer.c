@@ -145,17 +145,15 @@ static bool receives_more(const struct ia2_call *call) {
            ((int)call->arguments[3] & ~plain || call->arguments[4] || call->arguments[5]);
 }
 
-/* Files, folders and stream sockets keep what could not be copied (mm/filemap.c, net/ipv4/tcp.c, net/unix/af_unix.c), pipes likewise
- * (fs/pipe.c), but a write of up to PIPE_BUF bytes to a pipe must not be split. Terminals, datagrams and the counters behind eventfd,
- * timerfd and signalfd are gone once they have been read. */
+/* Files, folders, pipes and stream sockets keep what could not be copied (mm/filemap.c, fs/pipe.c, net/ipv4/tcp.c, net/unix/af_unix.c).
+ * Terminals, datagrams and the counters behind eventfd, timerfd and signalfd are gone once they have been read. What is written is
+ * copied before it is used, and of up to PIPE_BUF bytes for a pipe all or nothing. */
 bool ia2_file_loses(const struct ia2_call *call) {
     const struct transfer *transfer = find(call->number);
     struct stat file;
-    if (transfer->file < 0 || ia2_syscall2(SYS_fstat, call->arguments[transfer->file], (long)&file) < 0) {
+    if (!transfer->fills || transfer->file < 0 ||
+        ia2_syscall2(SYS_fstat, call->arguments[transfer->file], (long)&file) < 0) {
         return false;
-    }
-    if (!transfer->fills) {
-        return S_ISFIFO(file.st_mode);
     }
     if (S_ISSOCK(file.st_mode)) {
         return receives_more(call) || !is_stream((int)call->arguments[transfer->file]);

@@ -68,10 +68,10 @@ class Start(Event, frozen=True, kw_only=True, tag="start"):
     #: ``legacy``: IA2_EXIT_FORCE_LEGACY, one drop of all protection at the begin of the exit phase, nothing recorded.
     backend: Literal["none", "mprotect", "pku", "legacy"]
     #: Why ``auto`` did not take ``pku`` ("the CPU has no protection keys"); None where it did, or was not asked.
-    backend_why: str | None = None
+    backend_why: str | None
     mode: Literal["observe", "enforce", "contain"]
     #: Whether IA2_EXIT_ALLOW_ALL opens everything.
-    allow_all: bool = False
+    allow_all: bool
     #: True where PKRU values in the events are computed, not read from a register.
     virtual: bool
     #: Path of the binary exit map, or None.
@@ -136,7 +136,7 @@ class Enter(Event, frozen=True, kw_only=True, tag="enter"):
     #: During ``exit``, an unload (``dlclose``), or a thread's end.
     moment: Literal["exit", "unload", "thread-end"]
     #: Why nothing is closed while this one runs ("threads", "no memory"); None where the backend does its work.
-    unenforced: str | None = None
+    unenforced: str | None
     #: Values of the register under ``pku``, computed elsewhere.
     pkru_before: Address
     #: None where the compartment's number is beyond the keys that a CPU has.
@@ -151,7 +151,7 @@ class Leave(Event, frozen=True, kw_only=True, tag="leave"):
     generation: int
     #: Nanoseconds from just before the call to just after it, less the time the runtime spent writing events.
     ns: int
-    outcome: Outcome = "success"
+    outcome: Outcome
     pkru_after: Address
 
 
@@ -219,13 +219,13 @@ class Fault(Event, frozen=True, kw_only=True, tag="fault"):
     what: str
     detail: str
     #: Number of the signal, with its ``si_code`` and ``si_addr`` (sigaction(2)).
-    signal: int | None = None
-    code: int | None = None
-    address: Address | None = None
-    instruction: Place | None = None
-    destructor: Running | None = None
+    signal: int | None
+    code: int | None
+    address: Address | None
+    instruction: Place | None
+    destructor: Running | None
     #: Innermost first: the instruction itself, then return addresses.
-    stack: list[Frame] = []
+    stack: list[Frame]
 
 
 class Stack(Event, frozen=True, kw_only=True, tag="stack"):
@@ -270,11 +270,11 @@ class Counters(Event, frozen=True, kw_only=True, tag="counters"):
     #: Touches of closed memory by threads and handlers that run no destructor, let through (``pku``).
     bystander: int
     #: Changes of the open compartment, WRPKRU executed, ``mprotect`` calls made.
-    switches: int = 0
-    wrpkru: int = 0
-    mprotect: int = 0
+    switches: int
+    wrpkru: int
+    mprotect: int
     #: Records that ran in another order than glibc's lists promise.
-    out_of_order: int = 0
+    out_of_order: int
     #: Records that were still live when the process ended.
     left: int
     #: Event lines that could not be written.

@@ -300,6 +300,30 @@ def test_the_stack_leads_from_the_instruction_to_the_destructor(
     assert event.destructor.function.rva == start
 
 
+@pytest.mark.parametrize("program", ["pie", "fixed"])
+@pytest.mark.parametrize("way", [*ENFORCE, *CONTAIN], ids=str)
+def test_a_copied_variable_is_open_to_those_who_use_it_only(
+    programs: dict[str, Path], tmp_path: Path, program: str, way: Way
+) -> None:
+    """Main's copy of ``stdout`` is the C library's; the culprit does not import it, so it has no business there."""
+    assert "stdout" not in imported(programs[program].with_name("libculprit.so"))
+    command: list[str | Path] = [programs[program], "reads", "symbol"]
+    assert b"culprit read: " in run(command).stdout
+    watched = told(watch(command, way, tmp_path / "trace"))
+    (event,) = watched.outcome.violations
+    assert event.address is not None
+    assert event.address.address == watched.secret
+    assert (event.victim_name, event.access) == (program, "read")
+    assert b"culprit read: " not in watched.outcome.stdout
+
+
+def imported(path: Path) -> set[str]:
+    with path.open("rb") as stream:
+        symbols = ELFFile(stream).get_section_by_name(".dynsym")
+        assert isinstance(symbols, SymbolTableSection)
+        return {symbol.name for symbol in symbols.iter_symbols()}
+
+
 # ---- what is counted ----
 
 

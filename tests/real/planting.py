@@ -43,14 +43,14 @@ class Plot:
         self._compile("RESTS")
         return run(self.program, [], self.folder / "run", self._preloaded)
 
-    def run(self, *options: str, **variables: str) -> Covered:
+    def run(self, *options: str) -> Covered:
         """The program under the runtime, with the plant in a compartment of its own."""
         self._compile(self.way)
         exit_map = self.folder / "map"
         exit_map.write_bytes(write_binary(make_map(self.program, {**self.passengers, "plant": self.plant})))
         self.loot.unlink(missing_ok=True)
         options = (*options, "--map", str(exit_map))
-        return run_covered(self.program, options, self.folder / "run", self._preloaded, **variables)
+        return run_covered(self.program, options, self.folder / "run", self._preloaded)
 
     @property
     def _preloaded(self) -> list[Path]:

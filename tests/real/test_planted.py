@@ -12,18 +12,25 @@ import pytest
 from planting import Plot, plot
 from real_programs import PROGRAMS, Covered, check_lines, check_same
 
-from ia2exit.events import End, Violation
+from ia2exit.events import End, Enter, Violation
 
 #: The programs that run destructors.
 NAMES = [name for name, program in PROGRAMS.items() if not program.left]
 #: Those that leave no thread behind, which would keep everything open.
 CLOSED = [name for name in NAMES if not PROGRAMS[name].threads]
+#: Those that do.
+THREADS = [name for name in NAMES if PROGRAMS[name].threads]
 #: Number of the system call that the plant passes its victim to: write (x86-64).
 WRITE = 1
 
 every_plot = pytest.mark.parametrize(
     ("way", "victim"), [("READS", "program"), ("WRITES", "program"), ("READS", "library"), ("WRITES", "library")]
 )
+
+
+def said(planted: Plot) -> int:
+    """Lines that the runtime writes to standard error about a plant that it stops."""
+    return 0 if planted.program.closes_stderr else 1
 
 
 def check_violation(planted: Plot, covered: Covered, action: str) -> None:
@@ -44,13 +51,16 @@ def check_violation(planted: Plot, covered: Covered, action: str) -> None:
     if planted.way != "PASSES":
         assert found.instruction.object == str(planted.plant)
         assert found.stack[0].address == found.instruction.rva
-    assert planted.plant.name in covered.report
-    assert planted.victim.compartment in covered.report
+    lines = [line for line in covered.done.stderr.decode().splitlines() if line.startswith("libia2.so: violation: ")]
+    assert len(lines) == said(planted)
+    for text in (*lines, covered.report):
+        assert planted.plant.name in text
+        assert planted.victim.compartment in text
 
 
-def check_stopped(planted: Plot, **variables: str) -> None:
+def check_stopped(planted: Plot, *options: str) -> None:
     """Under enforcement the plant gets nothing, and the program ends where it tries."""
-    ours = planted.run("--mode", "enforce", "--backend", "mprotect", **variables)
+    ours = planted.run("--mode", "enforce", "--backend", "mprotect", *options)
     assert ours.done.returncode == -signal.SIGSEGV, ours
     assert not planted.loot.exists()
     check_lines(ours.lines)
@@ -74,7 +84,7 @@ def test_a_plant_is_abandoned_and_the_rest_goes_on(name: str, passengers: dict[s
     planted = plot(PROGRAMS[name], "WRITES", "library", passengers, tmp_path)
     vanilla = planted.without_us()
     ours = planted.run("--mode", "contain", "--backend", "mprotect")
-    check_same(planted.program, vanilla, ours)
+    check_same(planted.program, vanilla, ours, said=said(planted))
     assert not planted.loot.exists()
     counters = check_lines(ours.lines).counters
     assert counters
@@ -82,10 +92,20 @@ def test_a_plant_is_abandoned_and_the_rest_goes_on(name: str, passengers: dict[s
     check_violation(planted, ours, "abandoned")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if PROGRAMS[name].threads])
+@pytest.mark.parametrize("name", [name for name in THREADS if not PROGRAMS[name].deaf])
 def test_a_plant_is_stopped_where_threads_are_parked(name: str, passengers: dict[str, Path], tmp_path: Path) -> None:
+    check_stopped(plot(PROGRAMS[name], "WRITES", "library", passengers, tmp_path), "--park-threads")
+
+
+@pytest.mark.parametrize("name", [name for name in THREADS if PROGRAMS[name].deaf])
+def test_threads_that_cannot_be_parked_are_told_of(name: str, passengers: dict[str, Path], tmp_path: Path) -> None:
     planted = plot(PROGRAMS[name], "WRITES", "library", passengers, tmp_path)
-    check_stopped(planted, IA2_EXIT_PARK_THREADS="1")
+    vanilla = planted.without_us()
+    ours = planted.run("--mode", "enforce", "--backend", "mprotect", "--park-threads")
+    check_same(planted.program, vanilla, ours)
+    assert planted.loot.exists()
+    assert "ran with nothing closed: other threads were alive" in ours.report
+    assert {event.unenforced for event in ours.events if isinstance(event, Enter)} == {"threads"}
 
 
 @every_plot

@@ -21,6 +21,7 @@
 
 static char *memory;      /* three pages: open, closed, open */
 static char *closed;      /* the second */
+static size_t from;       /* its first closed byte */
 static bool only_writing; /* it is closed for writing only */
 
 __attribute__((constructor)) static void map(void) {
@@ -32,8 +33,9 @@ __attribute__((constructor)) static void map(void) {
 }
 
 bool ia2_closed_in(uintptr_t address, size_t size, bool write, uintptr_t *first) {
-    uintptr_t start = (uintptr_t)closed;
-    if ((only_writing && !write) || address >= start + PAGE || (address < start && start - address >= size)) {
+    uintptr_t start = (uintptr_t)closed + from;
+    if ((only_writing && !write) || address >= (uintptr_t)closed + PAGE ||
+        (address < start && start - address >= size)) {
         return false;
     }
     *first = address > start ? address : start;
@@ -156,6 +158,7 @@ Test(syscall_args, rights_to_read_are_enough_for_what_is_read) {
     cr_expect_not(touches(CALL(SYS_write, 0, (long)closed, 10)));
     expect_touch(CALL(SYS_read, 0, (long)closed, 10), closed, true);
     expect_touch(CALL(SYS_poll, (long)closed, 1), closed, true);
+    cr_expect(touches(CALL(SYS_ioctl, 0, FIONREAD, (long)closed)), "the direction is a guess");
 }
 
 Test(syscall_args, a_string_ends_at_its_nul) {
@@ -166,6 +169,11 @@ Test(syscall_args, a_string_ends_at_its_nul) {
     memset(memory, 'x', 2 * PAGE);
     expect_touch(CALL(SYS_open, (long)memory), closed, false);
     cr_expect_not(touches(CALL(SYS_open, 8)));
+    from = 100;
+    strcpy(closed + 90, "ninety");
+    cr_expect_not(touches(CALL(SYS_open, (long)closed + 90)));
+    strcpy(closed + 90, "ninety and more");
+    expect_touch(CALL(SYS_open, (long)closed + 90), closed + 100, false);
     cr_expect_not(touches(CALL(SYS_open, (long)memory + 3 * PAGE)));
 }
 

@@ -84,7 +84,10 @@ def test_a_jump_into_code_that_is_gone_names_the_object_that_was_there(stage: St
 
 
 def test_what_only_has_words_is_a_note(stage: Stage) -> None:
-    plain = events.Fault(pid=PID, tid=PID, t=9, what="bad map", detail="the checksum is wrong")
+    plain = events.Fault(
+        pid=PID, tid=PID, t=9, what="bad map", detail="the checksum is wrong",
+        signal=None, code=None, address=None, instruction=None, destructor=None, stack=[],
+    )  # fmt: skip
     found = result([*stage.objects(), plain, stage.end("exit", 0)], signal=None)
     assert [fault.is_message for fault in found.faults] == [True]
     assert found.notes == [f"{stage.paths['app']}: bad map: the checksum is wrong"]

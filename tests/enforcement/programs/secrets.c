@@ -17,6 +17,8 @@ static char small_secret[SECRET_ROOM];
 static char *const page_secret = whole_pages + PAGE;
 
 static char *find(const char *name) {
+    if (strcmp(name, "symbol") == 0)
+        return (char *)&stdout;
     if (strcmp(name, "copy") == 0)
         return small_secret;
     return strcmp(name, "page") == 0 ? page_secret : victim_secret(name);

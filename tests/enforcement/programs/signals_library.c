@@ -36,12 +36,12 @@ static void kills(void) {
 
 /* Comes between any two instructions, and in the middle of system calls. */
 static void alarms(void) {
-    struct itimerval every = {{0, 200}, {0, 200}};
+    struct itimerval every = {{0, 2000}, {0, 2000}};
     struct itimerval never = {{0, 0}, {0, 0}};
     volatile long work = 0;
 
     setitimer(ITIMER_REAL, &every, NULL);
-    for (int i = 0; i < 3000000; i++) {
+    for (int i = 0; i < 30000000; i++) {
         work += i;
         own[1] = (char)('a' + work % 26);
     }

@@ -1,0 +1,110 @@
+/* faults SCENARIO [HANDLER]: its last destructor, faulty(), goes wrong all by itself. HANDLER: main catches the signal. */
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <semaphore.h>
+#include <stdexcept>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+
+struct Base {
+    Base();
+    virtual ~Base() = default;
+    virtual void pure() = 0;
+};
+
+[[gnu::noinline]] void call(Base &object) { object.pure(); }
+
+Base::Base() { call(*this); } /* its table is still Base's own */
+
+struct Derived : Base {
+    void pure() override {}
+};
+
+const char *scenario;
+volatile int *volatile nowhere;
+void (*volatile wild)();
+sem_t ready;
+
+int endless(int depth) {
+    volatile char room[512];
+    room[0] = static_cast<char>(depth);
+    return nowhere ? 0 : endless(depth + 1) + room[0];
+}
+
+/* What `ia2exit run --timeout` does, from within; and on when the other thread has answered. */
+void ask_where_it_hangs() {
+    std::thread([] {
+        sigset_t question;
+        sigset_t before;
+        sigemptyset(&question);
+        sigaddset(&question, SIGRTMAX - 2);
+        pthread_sigmask(SIG_BLOCK, &question, &before); /* until it waits */
+        sem_post(&ready);
+        sigsuspend(&before);
+        sem_post(&ready);
+    }).detach();
+    sem_wait(&ready);
+    kill(getpid(), SIGRTMAX - 2);
+    sem_wait(&ready);
+}
+
+void on_signal(int signal) {
+    const char text[] = "main's handler\n";
+    if (write(STDOUT_FILENO, text, sizeof text - 1) < 0) {
+        _exit(1);
+    }
+    _exit(signal + 10);
+}
+
+} // namespace
+
+extern "C" {
+void *__libc_malloc(std::size_t size); /* glibc's own, whatever is preloaded */
+void __libc_free(void *memory);
+
+void faulty() {
+    auto is = [](const char *name) { return std::strcmp(scenario, name) == 0; };
+    if (is("null")) {
+        *nowhere = 1;
+    } else if (is("null-call") || is("unloaded")) {
+        wild();
+    } else if (is("abort")) {
+        std::abort();
+    } else if (is("terminate")) {
+        throw std::runtime_error("from a destructor");
+    } else if (is("pure-virtual")) {
+        Derived object;
+    } else if (is("overflow")) {
+        std::exit(endless(1));
+    } else if (is("trap")) {
+        __builtin_trap();
+    } else if (is("double-free")) {
+        void *memory = __libc_malloc(100);
+        __libc_free(memory);
+        __libc_free(memory);
+    } else if (is("hang")) {
+        ask_where_it_hangs();
+    }
+}
+}
+
+int main(int count, char **arguments) {
+    scenario = arguments[1];
+    sem_init(&ready, 0, 0);
+    if (std::strcmp(scenario, "unloaded") == 0) {
+        void *library = dlopen("libthread_db.so.1", RTLD_LAZY); /* of libc, and nobody else's here */
+        wild = reinterpret_cast<void (*)()>(dlsym(library, "td_init"));
+        dlclose(library);
+    }
+    if (count > 2) {
+        for (int signal : {SIGSEGV, SIGABRT, SIGILL}) {
+            std::signal(signal, on_signal);
+        }
+    }
+    std::atexit(faulty);
+    return 0;
+}

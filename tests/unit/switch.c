@@ -1,0 +1,292 @@
+/* Calling a destructor: what the caller keeps when it returns and when it is abandoned, and the PKRU on the way. Each test is a
+ * process of its own. Where the CPU has no protection keys, WRPKRU is played by a handler of SIGILL. */
+#include "switch.h"
+
+#include <criterion/criterion.h>
+#include <fenv.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <xmmintrin.h>
+
+#include "gate.h"
+#include "sealed.h"
+
+#define SLOT 5u
+#define OWN_STACK 65536
+
+uintptr_t ia2_call_sp[IA2_THREADS]; /* run.c's, in the runtime */
+
+static uint32_t wanted[IA2_THREADS];
+static char own_stack[OWN_STACK] __attribute__((aligned(16)));
+
+/* ---- a register PKRU, real or played ------------------------------------------------------------------------------------------ */
+
+#define LOADS 16
+
+static volatile bool has_keys;
+static volatile uint32_t played;
+static struct {
+    volatile unsigned count;
+    volatile uint32_t values[LOADS];
+    volatile bool clean[LOADS]; /* ECX and EDX were 0, as WRPKRU demands */
+} loads;
+
+static uint32_t pkru(void) { return has_keys ? ia2_rdpkru() : played; }
+
+static bool cpu_has_keys(void) {
+    uint32_t a = 7, b, c = 0, d;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    return c & (1u << 4); /* OSPKE (Intel SDM volume 2, CPUID leaf 7) */
+}
+
+static bool is_wrpkru(uintptr_t ip) { return memcmp((const void *)ip, "\x0f\x01\xef", 3) == 0; }
+
+/* Of SIGILL: plays WRPKRU; of SIGUSR1: abandons the call that was interrupted, as the runtime's handlers do. */
+static const char *volatile abandoned_at;
+
+static void on_signal(int signal, siginfo_t *info, void *context) {
+    greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+    (void)info;
+    if (signal == SIGUSR1) {
+        regs[REG_RIP] = (greg_t)(uintptr_t)abandoned_at;
+        regs[REG_RSP] = (greg_t)ia2_call_sp[SLOT];
+        regs[REG_R12] = SLOT;
+        return;
+    }
+    if (has_keys || !is_wrpkru((uintptr_t)regs[REG_RIP])) {
+        _exit(77); /* the UD2 behind a comparison that failed */
+    }
+    unsigned i = loads.count++ % LOADS;
+    loads.values[i] = played = (uint32_t)regs[REG_RAX];
+    loads.clean[i] = (uint32_t)regs[REG_RCX] == 0 && (uint32_t)regs[REG_RDX] == 0;
+    regs[REG_RIP] += 3;
+}
+
+/* Two bits of a key that nothing here is tagged with. */
+#define RUNTIME_BITS ia2_key_bits(14)
+#define RIGHTS (RUNTIME_BITS | ia2_key_bits(13) | ia2_key_bits(3))
+
+static void prepare(void) {
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    sigaction(SIGILL, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    has_keys = cpu_has_keys();
+    ia2_sealed.wanted = wanted;
+    ia2_sealed.wanted_alias = wanted;
+    ia2_sealed.runtime_bits = RUNTIME_BITS;
+    wanted[SLOT] = RIGHTS;
+}
+
+TestSuite(switch_to, .init = prepare, .timeout = 30);
+
+/* ---- what is called ----------------------------------------------------------------------------------------------------------------- */
+
+static struct {
+    uintptr_t first, second, sp, frame;
+    uint32_t pkru;
+    unsigned calls;
+} seen;
+
+__attribute__((noinline)) static void note(uintptr_t first, uintptr_t second) {
+    char here;
+    seen.first = first;
+    seen.second = second;
+    seen.sp = (uintptr_t)&here;
+    seen.frame = (uintptr_t)__builtin_frame_address(0);
+    seen.pkru = pkru();
+    seen.calls++;
+}
+
+/* Changes all that a function must keep, and what it must not care about; then it is abandoned (SIGUSR1), or returns. */
+void spoil(uintptr_t abandon, uintptr_t pid);
+__asm__(
+    ".text\nspoil:\n"
+    "movq $-1, %rbx\nmovq $-1, %rbp\nmovq $-1, %r12\nmovq $-1, %r13\nmovq $-1, %r14\nmovq $-1, %r15\n"
+    "pushq $0x5fc0\nldmxcsr (%rsp)\nmovw $0x0c7f, (%rsp)\nfldcw (%rsp)\nstd\n" /* round up; single precision, truncate */
+    "subq $4096, %rsp\nmovq %rsi, %rdi\nmovl $10, %esi\nmovl $62, %eax\nsyscall\nud2\n"); /* kill(pid, SIGUSR1) */
+
+typedef bool call(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack);
+
+static bool call_plain(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack) {
+    (void)stack;
+    return ia2_call(function, first, second, slot);
+}
+
+static const struct way {
+    const char *name;
+    call *call;
+    const char *abandoned;
+    void *stack;
+} ways[] = {
+    {"ia2_call", call_plain, ia2_call_abandoned, NULL},
+    {"ia2_call_pku", ia2_call_pku, ia2_call_pku_abandoned, NULL},
+    {"ia2_call_pku on a stack of the compartment's own", ia2_call_pku, ia2_call_pku_abandoned, own_stack + OWN_STACK},
+};
+
+#define EACH_WAY(way) (const struct way *way = ways; way < ways + sizeof ways / sizeof *ways; way++)
+
+/* Calls with a value of its own in each register that is kept, and notes them, the result, RFLAGS and RSP before and after. */
+struct machine {
+    uint64_t kept[6], result, flags, sp_before, sp_after;
+};
+void call_with_values(struct machine *machine, call *function, uintptr_t target, uintptr_t first, uintptr_t second,
+                      void *stack);
+__asm__(".text\ncall_with_values:\n"
+        "pushq %rbx\npushq %rbp\npushq %r12\npushq %r13\npushq %r14\npushq %r15\npushq %rdi\n"
+        "movq %rsi, %rax\nmovq %rdx, %rdi\nmovq %rcx, %rsi\nmovq %r8, %rdx\nmovl $5, %ecx\nmovq %r9, %r8\n"
+        "movq (%rsp), %r9\nmovq %rsp, 64(%r9)\n"
+        "movq $1, %rbx\nmovq $2, %rbp\nmovq $3, %r12\nmovq $4, %r13\nmovq $5, %r14\nmovq $6, %r15\n"
+        "call *%rax\n"
+        "popq %rdi\npushfq\npopq %rcx\ncld\n"
+        "leaq -8(%rsp), %rdx\nmovq %rdx, 72(%rdi)\n"
+        "movq %rbx, (%rdi)\nmovq %rbp, 8(%rdi)\nmovq %r12, 16(%rdi)\nmovq %r13, 24(%rdi)\nmovq %r14, 32(%rdi)\n"
+        "movq %r15, 40(%rdi)\nmovzbl %al, %eax\nmovq %rax, 48(%rdi)\nmovq %rcx, 56(%rdi)\n"
+        "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbp\npopq %rbx\nret\n");
+
+static uint16_t x87_control(void) {
+    uint16_t word;
+    __asm__ volatile("fnstcw %0" : "=m"(word));
+    return word;
+}
+
+static void expect_as_before(const struct machine *machine, const char *name) {
+    for (uint64_t i = 0; i < 6; i++) {
+        cr_expect_eq(machine->kept[i], i + 1, "%s: register %lu is %lx", name, i, machine->kept[i]);
+    }
+    cr_expect_eq(machine->sp_after, machine->sp_before, "%s: RSP", name);
+    cr_expect_eq(machine->flags & 0x400, 0, "%s: the direction flag is clear", name);
+}
+
+/* ---- a call that returns --------------------------------------------------------------------------------------------------------------- */
+
+Test(switch_to, the_function_gets_its_arguments_and_the_caller_its_registers) {
+    for
+        EACH_WAY(way) {
+            struct machine machine;
+            memset(&seen, 0, sizeof seen);
+            call_with_values(&machine, way->call, (uintptr_t)note, 0x1122334455667788, UINT64_MAX, way->stack);
+            cr_expect_eq(seen.calls, 1, "%s", way->name);
+            cr_expect_eq(seen.first, 0x1122334455667788, "%s", way->name);
+            cr_expect_eq(seen.second, UINT64_MAX, "%s", way->name);
+            cr_expect_eq(machine.result, 0, "%s: it was not abandoned", way->name);
+            expect_as_before(&machine, way->name);
+        }
+}
+
+Test(switch_to, the_stack_is_aligned_as_the_abi_wants_it) {
+    for
+        EACH_WAY(way) {
+            way->call((uintptr_t)note, 0, 0, SLOT, way->stack);
+            /* On entry RSP + 8 is a multiple of 16; the frame's RBP was pushed at once (System V ABI, section 3.2.2). */
+            cr_expect_eq(seen.frame % 16, 0, "%s: %lx", way->name, seen.frame);
+        }
+}
+
+Test(switch_to, a_stack_of_the_compartments_own_is_used_where_there_is_one) {
+    for
+        EACH_WAY(way) {
+            way->call((uintptr_t)note, 0, 0, SLOT, way->stack);
+            bool there = seen.sp - (uintptr_t)own_stack < OWN_STACK;
+            cr_expect_eq(there, way->stack != NULL, "%s", way->name);
+        }
+}
+
+/* ---- a call that is abandoned ------------------------------------------------------------------------------------------------------- */
+
+Test(switch_to, an_abandoned_call_leaves_the_machine_as_it_was) {
+    const unsigned mxcsr = 0x1f80 | _MM_ROUND_DOWN;
+    for
+        EACH_WAY(way) {
+            struct machine machine;
+            _mm_setcsr(mxcsr);
+            uint16_t control = x87_control();
+            abandoned_at = way->abandoned;
+            call_with_values(&machine, way->call, (uintptr_t)spoil, 1, (uintptr_t)getpid(), way->stack);
+            cr_expect_eq(machine.result, 1, "%s: it was abandoned", way->name);
+            expect_as_before(&machine, way->name);
+            cr_expect_eq(_mm_getcsr(), mxcsr, "%s: MXCSR is %x", way->name, _mm_getcsr());
+            cr_expect_eq(x87_control(), control, "%s: the x87 control word is %x", way->name, x87_control());
+        }
+}
+
+/* What the runtime does around each call (run.c): the outer call's stack pointer is put back. */
+static const struct way *nested_way;
+static unsigned inner_abandoned;
+
+static void call_inside(uintptr_t times, uintptr_t pid) {
+    uintptr_t outer = ia2_call_sp[SLOT];
+    uintptr_t function = times > 1 ? (uintptr_t)call_inside : (uintptr_t)spoil;
+    inner_abandoned += nested_way->call(function, times - 1, pid, SLOT, NULL);
+    ia2_call_sp[SLOT] = outer;
+    if (times == 2) {
+        raise(SIGUSR1); /* this one, too, when the innermost is done with */
+    }
+}
+
+Test(switch_to, of_nested_calls_the_innermost_is_abandoned) {
+    for
+        EACH_WAY(way) {
+            struct machine machine;
+            nested_way = way;
+            inner_abandoned = 0;
+            abandoned_at = way->abandoned;
+            call_with_values(&machine, way->call, (uintptr_t)call_inside, 3, (uintptr_t)getpid(), way->stack);
+            cr_expect_eq(machine.result, 0, "%s: the outermost returned", way->name);
+            cr_expect_eq(inner_abandoned, 2, "%s: the two within it did not", way->name);
+            expect_as_before(&machine, way->name);
+        }
+}
+
+/* ---- PKRU ----------------------------------------------------------------------------------------------------------------------------- */
+
+Test(switch_to, the_destructor_has_the_rights_that_are_wanted_and_afterwards_the_runtime_is_open) {
+    for (unsigned abandon = 0; abandon < 2; abandon++) {
+        struct machine machine;
+        abandoned_at = ia2_call_pku_abandoned;
+        loads.count = 0;
+        uintptr_t target = abandon ? (uintptr_t)spoil : (uintptr_t)note;
+        call_with_values(&machine, ia2_call_pku, target, 0, (uintptr_t)getpid(), NULL);
+        cr_expect(abandon || seen.pkru == RIGHTS, "%x", seen.pkru);
+        cr_expect_eq(pkru(), RIGHTS & ~RUNTIME_BITS, "%x", pkru());
+        if (!has_keys) {
+            cr_expect_eq(loads.count, 2, "%u times WRPKRU for one destructor", loads.count);
+            cr_expect(loads.clean[0] && loads.clean[1]);
+        }
+    }
+}
+
+Test(switch_to, opening_and_closing_load_what_they_are_told) {
+    ia2_pkru_open(0);
+    cr_expect_eq(pkru(), 0);
+    ia2_pkru_close(RIGHTS, SLOT);
+    cr_expect_eq(pkru(), RIGHTS);
+    ia2_pkru_close(RIGHTS, SLOT | IA2_THREADS); /* an index cannot leave the table */
+    cr_expect_eq(pkru(), RIGHTS);
+}
+
+/* Who jumps to the instruction with a value of his own gets no further. */
+static int status_of_closing(uint32_t value, uint32_t slot) {
+    pid_t child = fork();
+    if (child == 0) {
+        ia2_pkru_close(value, slot);
+        _exit(0);
+    }
+    int status = -1;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+Test(switch_to, another_value_than_the_one_that_is_wanted_ends_the_process) {
+    cr_expect_eq(status_of_closing(RIGHTS, SLOT), 0);
+    cr_expect_eq(status_of_closing(0, SLOT), 77, "everything open");
+    cr_expect_eq(status_of_closing(RIGHTS & ~RUNTIME_BITS, SLOT), 77, "the runtime's memory open");
+    cr_expect_eq(status_of_closing(RIGHTS, SLOT + 1), 77, "the rights of another thread");
+    for (unsigned bit = 2; bit < 32; bit++) {
+        cr_expect_eq(status_of_closing(RIGHTS ^ 1u << bit, SLOT), 77, "bit %u", bit);
+    }
+}
