@@ -48,6 +48,9 @@ void ia2_open_for_core(void);
 bool ia2_pkru_of(uint16_t id, uint32_t *pkru);
 bool ia2_pkru_of_rights(const struct ia2_rights *rights, uint32_t *pkru);
 
+/* The program has mapped, unmapped or protected memory: what there is to close has changed. Any time, signal handlers. */
+void ia2_pieces_change(void);
+
 /* Forgets the pieces of an object that is about to be unmapped, opened before. Under the lock of the object table. */
 void ia2_close_forget(uint32_t slot);
 

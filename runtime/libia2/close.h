@@ -42,6 +42,8 @@ uint32_t ia2_pku_of(uint16_t id);
 
 /* Makes the list of pieces anew, from what is loaded and mapped now. Returns NULL, or why there is none. */
 const char *ia2_pieces_refresh(void);
+/* The same while some are closed, if mappings have changed since (ia2_pieces_change()): those keep what they had. */
+void ia2_pieces_renew(void);
 /* All pieces, or those of one compartment: number of the first, and of the next; IA2_NO_PIECE after the last. */
 uint32_t ia2_pieces_count(void);
 struct ia2_piece *ia2_piece_number(uint32_t number); /* 1 to count */

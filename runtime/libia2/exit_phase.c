@@ -6,6 +6,7 @@
 #include "run.h"
 #include "signals.h"
 #include "tamper.h"
+#include "words.h"
 
 bool ia2_unwatched_exit;
 
@@ -21,6 +22,9 @@ void ia2_exit_begin(enum ia2_exit_how how, int status) {
     if (ia2_sealed.watching || ia2_sealed.enforcing) { /* before the event: who reads it may ask where we are */
         ia2_signals_take();
         ia2_signals_guard_thread(ia2_self(), true);
+    }
+    if (ia2_sealed.enforcing && ia2_sealed.mode != IA2_OBSERVE) {
+        ia2_words_keep();
     }
     ia2_event_exit(names[how], status);
     ia2_objects_sync();

@@ -12,7 +12,7 @@
 
 /* A handler that returns to the instruction that failed meets the same fault again: once is enough to say it. */
 static bool is_news(uintptr_t instruction, uintptr_t address) {
-    static uintptr_t last[2];
+    static uintptr_t last[2] = {UINTPTR_MAX, 0}; /* no instruction is there */
     bool news = last[0] != instruction || last[1] != address;
     last[0] = instruction;
     last[1] = address;

@@ -202,7 +202,10 @@ static const struct ia2_map_object *find_listed(const struct ia2_object *object,
 const struct ia2_map_object *ia2_find_listed(const ElfW(Ehdr) *header, const struct link_map *map) {
     struct ia2_object object = {.base = map->l_addr, .dynamic = map->l_ld, .path = map->l_name};
     int claim;
-    if (!ia2_map_loaded() || !ia2_starts_with((const char *)header->e_ident, ELFMAG)) {
+    /* Only headers that are certainly mapped: some tools put them elsewhere in the file. The table knows of such an object soon. */
+    bool here = ia2_starts_with((const char *)header->e_ident, ELFMAG) && header->e_phoff == sizeof *header &&
+                header->e_phnum <= (4096 - sizeof *header) / sizeof(ElfW(Phdr));
+    if (!ia2_map_loaded() || !here) {
         return NULL;
     }
     read_headers(&object, (const void *)((uintptr_t)header + header->e_phoff), header->e_phnum, &claim);

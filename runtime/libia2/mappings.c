@@ -130,7 +130,7 @@ bool ia2_mappings_open(struct ia2_mappings *mappings) {
     mappings->failed = false;
     mappings->current = (struct ia2_mapping){0};
     mappings->at = mappings->length = 0;
-    mappings->file = ia2_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+    mappings->file = ia2_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/maps", O_RDONLY | O_CLOEXEC, 0);
     return mappings->file >= 0;
 }
 

@@ -6,6 +6,7 @@
 #include "identify.h"
 #include "system.h"
 #include "takeover.h"
+#include "unloaded.h"
 
 /* Slots by link_map: open addressing, read without a lock. An entry is a slot, 0 (never used) or GONE. */
 #define INDEX_SIZE 16384u
@@ -68,6 +69,7 @@ static void forget(uint32_t slot) {
     ia2_event_object(slot, "unload");
     ia2_drop_taken(object);
     ia2_forget_quick(object->start, object->end);
+    ia2_unloaded_add(object->start, object->end, object->path);
     index_remove(slot);
     for (uint32_t other = 1; other <= highest; other++) {
         if (other != slot && objects[other].map && objects[other].compartment == object->compartment) {

@@ -17,6 +17,7 @@
 static _Atomic uint32_t standing; /* futex: 1 while the others are to stand still */
 static _Atomic uint32_t parked;   /* threads that do */
 static bool all_parked;
+static bool given_up; /* one did not stop: asking again would take as long each time */
 
 static void stand_still(int number) {
     (void)number;
@@ -57,7 +58,7 @@ static bool stop_all(long folder) {
 
 bool ia2_park_others(void) {
     struct ia2_kernel_action old;
-    if (all_parked || set_handler((uintptr_t)stand_still, &old) != 0) {
+    if (all_parked || given_up || set_handler((uintptr_t)stand_still, &old) != 0) {
         return all_parked;
     }
     long folder = ia2_tasks_open();
@@ -67,6 +68,7 @@ bool ia2_park_others(void) {
         ia2_syscall1(SYS_close, folder);
     }
     if (!all_parked) {
+        given_up = true;
         ia2_unpark_others();
     }
     return all_parked;

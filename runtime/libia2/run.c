@@ -77,39 +77,46 @@ static uint8_t expected_outcome(const struct exit_record *record, const char *un
 
 /* ---- the call -------------------------------------------------------------------------------------------------------------------------- */
 
-/* The stack that a host runtime has for the owner, from where its destructors below have left it; NULL: the present one. */
-static void *stack_for(const struct ia2_thread *thread, const struct exit_record *record) {
+_Static_assert(offsetof(struct ia2_call, arguments) == 8 && offsetof(struct ia2_call, stack) == 32 &&
+                   offsetof(struct ia2_call, slot) == 40,
+               "switch.S reads it");
+
+/* Where the stack that a host runtime has for the owner ends now: where its destructors below have left it, if any run. 0: stay on the
+ * present one. */
+static uintptr_t stack_for(const struct ia2_thread *thread, const struct exit_record *record) {
     const struct exit_record *at = record->outer ? ia2_record_at(record->outer - 1u) : NULL;
     uintptr_t sp = ia2_call_sp[ia2_thread_slot(thread)]; /* where the call of `at` was made */
     if (!ia2_host_attached() || record->owner == IA2_NO_OWNER || (at && at->owner == record->owner)) {
-        return NULL;
+        return 0;
     }
     while (at && at->outer) {
         const struct exit_record *below = ia2_record_at(at->outer - 1u);
         if (below->owner == record->owner) {
-            return (void *)(sp & ~(uintptr_t)15);
+            return sp & ~(uintptr_t)15;
         }
         sp = at->outer_sp;
         at = below;
     }
-    return ia2_host_stack(record->owner);
+    return (uintptr_t)ia2_host_stack(record->owner);
 }
 
 /* Returns true where it was abandoned. */
 static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second,
                  bool closed) {
-    uint32_t slot = ia2_thread_slot(thread);
+    const bool keys = closed && ia2_sealed.backend == IA2_BACKEND_PKU;
+    const uint32_t slot = ia2_thread_slot(thread);
+    struct ia2_call call = {.function = record->function, .arguments = {first, second}, .slot = slot};
     record->outer_sp = ia2_call_sp[slot];
-    bool abandoned;
     (void)ia2_dispatch_intercept(closed);
-    if (closed && ia2_sealed.backend == IA2_BACKEND_PKU) {
-        void *stack = stack_for(thread, record);
+    bool abandoned;
+    if (keys) {
+        call.stack = stack_for(thread, record);
         ia2_sealed.wanted[slot] = thread->pkru;
         ia2_sealed.wanted[slot + IA2_THREADS] = record->outer_pkru;
         atomic_fetch_add_explicit(&ia2_counters.wrpkru, 2, memory_order_relaxed);
-        abandoned = ia2_call_pku(record->function, first, second, slot, stack);
+        abandoned = ia2_call_pku(&call);
     } else {
-        abandoned = ia2_call(record->function, first, second, slot);
+        abandoned = ia2_call(&call);
     }
     (void)ia2_dispatch_intercept(false);
     ia2_call_sp[slot] = record->outer_sp;
@@ -157,11 +164,12 @@ static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t
     record->outer_pkru = present_pkru(thread);
     record->outer = outer ? ia2_record_place(outer) + 1u : 0;
     const char *unenforced = ia2_sealed.enforcing ? ia2_close_enter(thread, &rights) : "nothing is enforced";
-    if (!ia2_sealed.enforcing) {
-        ia2_pkru_of_rights(&rights, &thread->pkru);
+    if (ia2_sealed.backend != IA2_BACKEND_PKU) {
+        ia2_pkru_of_rights(&rights, &thread->pkru); /* what it would be */
     }
     record->outcome = expected_outcome(record, unenforced);
     thread->running = record;
+    thread->steps = 0;
     thread->depth++;
     bool abandoned = ia2_sealed.tracing ? call_traced(thread, record, first, second, unenforced, record->outer_pkru)
                                         : call(thread, record, first, second, !unenforced);

@@ -17,6 +17,7 @@
 
 #define SIGNALS 64
 #define ALTERNATE_STACK (64ul << 10)
+#define RED_ZONE 128u /* System V x86-64 ABI, section 3.2.2 */
 #define BIT(number) (1ul << ((number) - 1))
 
 /* What must never be blocked in a thread that runs destructors: the kernel kills a process whose forced signal is blocked. */
@@ -162,30 +163,64 @@ static struct ia2_rights rights_of_handler(uintptr_t handler) {
     return slot ? (struct ia2_rights){.owner = ia2_object(slot)->compartment} : (struct ia2_rights){.all = true};
 }
 
+/* A handler that wants the alternate stack came on ours: it gets the program's own or, where there is none, the stack that it
+ * interrupted. 0: it is where it should be. */
+static uintptr_t stack_for(const struct ia2_thread *thread, const ucontext_t *context) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t interrupted = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+    const stack_t *stack = &thread->program_stack;
+    uintptr_t ours = (uintptr_t)thread->alternate_stack;
+    if (!thread->has_our_stack || here - ours >= ALTERNATE_STACK || interrupted - ours < ALTERNATE_STACK) {
+        return 0;
+    }
+    bool disabled = (stack->ss_flags & SS_DISABLE) || stack->ss_size == 0;
+    bool inside = interrupted - (uintptr_t)stack->ss_sp < stack->ss_size;
+    uintptr_t end = disabled || inside ? interrupted - RED_ZONE : (uintptr_t)stack->ss_sp + stack->ss_size;
+    return end & ~(uintptr_t)15;
+}
+
+static void call_with_rights(struct ia2_thread *thread, const struct ia2_call *call, const struct ia2_rights *rights) {
+    const bool keys = ia2_sealed.runtime_bits != 0;
+    uint32_t wanted = ia2_sealed.runtime_bits; /* a thread that runs no destructor: everything else is open */
+    if (rights) {
+        ia2_pkru_of_rights(rights, &wanted);
+    }
+    thread->pkru = wanted;
+    if (keys) {
+        ia2_sealed.wanted[call->slot] = wanted;
+        ia2_sealed.wanted[call->slot + IA2_THREADS] = IA2_PKRU_INITIAL | ia2_sealed.runtime_bits;
+        (void)ia2_call_pku(call);
+    } else {
+        (void)ia2_call(call);
+    }
+}
+
 static void call_handler(struct ia2_thread *thread, uintptr_t handler, int number, siginfo_t *info, void *context) {
     const struct ia2_thread before = *thread;
     const uint32_t slot = ia2_thread_slot(thread);
     const uintptr_t sp = ia2_call_sp[slot];
+    const uint32_t around = ia2_sealed.runtime_bits ? ia2_sealed.wanted[slot + IA2_THREADS] : 0;
+    const uint32_t wanted = ia2_sealed.runtime_bits ? ia2_sealed.wanted[slot] : 0;
     const struct ia2_rights rights = rights_of_handler(handler);
     const bool intercepted = ia2_dispatch_intercept(false);
     const bool enforced = thread->closing && !ia2_close_enter(thread, &rights);
-    uint32_t wanted = ia2_sealed.runtime_bits; /* a thread that runs no destructor: everything else is open */
-    if (enforced) {
-        ia2_pkru_of_rights(&rights, &wanted);
-    }
+    const struct ia2_call call = {.function = handler,
+                                  .arguments = {(uintptr_t)(unsigned)number, (uintptr_t)info, (uintptr_t)context},
+                                  .stack = stack_for(thread, context),
+                                  .slot = slot};
     thread->intercepted = before.in_handler ? before.intercepted : intercepted;
-    thread->handler_sp = (uintptr_t)__builtin_frame_address(0);
+    thread->handler_sp = call.stack ? call.stack : (uintptr_t)__builtin_frame_address(0);
     thread->in_handler++;
     thread->resting = false;
-    thread->pkru = wanted;
-    ia2_gate_close(wanted);
-    ((void (*)(int, siginfo_t *, void *))handler)(number, info, context);
-    (void)ia2_gate_open();
-    thread = ia2_self();
+    call_with_rights(thread, &call, enforced ? &rights : NULL);
     thread->in_handler = before.in_handler;
     thread->handler_sp = before.handler_sp;
     thread->resting = before.resting;
     ia2_call_sp[slot] = sp;
+    if (ia2_sealed.runtime_bits) {
+        ia2_sealed.wanted[slot] = wanted;
+        ia2_sealed.wanted[slot + IA2_THREADS] = around;
+    }
     if (enforced) {
         ia2_close_enter(thread, &before.rights);
     }
@@ -348,6 +383,12 @@ long ia2_guest_sigaltstack(const void *stack, void *old, ucontext_t *context) {
     return old && !copy_safely(old, &before, sizeof before) ? -EFAULT : 0;
 }
 
+/* Calls after which there is other memory to close. */
+static bool changes_mappings(long number) {
+    return number == SYS_mprotect || number == SYS_pkey_mprotect || number == SYS_mmap || number == SYS_munmap ||
+           number == SYS_mremap;
+}
+
 long ia2_syscall_as(const ucontext_t *context, long number, const long arguments[6]) {
     const uint32_t bits = ia2_sealed.runtime_bits;
     const uint32_t slot = ia2_thread_slot(ia2_self());
@@ -362,6 +403,9 @@ long ia2_syscall_as(const ucontext_t *context, long number, const long arguments
     if (bits) {
         ia2_handler_open();
         ia2_sealed.wanted[slot] = wanted;
+    }
+    if (changes_mappings(number)) {
+        ia2_pieces_change();
     }
     return result;
 }

@@ -5,6 +5,12 @@
 #include "switch.h"
 #include <cet.h>
 
+/* struct ia2_call */
+#define CALL_FUNCTION 0
+#define CALL_ARGUMENTS 8
+#define CALL_STACK 32
+#define CALL_SLOT 40
+
 /* Begins and ends a function that the rest of the runtime calls. */
 .macro function name
     .globl  \name
@@ -172,16 +178,27 @@ end ia2_pkru_close
 2:
 .endm
 
-/* bool ia2_call(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot) */
+/* RDI is the struct ia2_call: takes everything out of it, the function into RBX and the slot into R12, and goes to its stack. */
+.macro take_call
+    movq    CALL_FUNCTION(%rdi), %rbx
+    movl    CALL_SLOT(%rdi), %r12d
+    leaq    ia2_call_sp(%rip), %rax
+    movq    %rsp, (%rax, %r12, 8)
+    movq    CALL_STACK(%rdi), %rcx
+    movq    CALL_ARGUMENTS + 8(%rdi), %rsi
+    movq    CALL_ARGUMENTS + 16(%rdi), %r8
+    movq    CALL_ARGUMENTS(%rdi), %rdi
+    testq   %rcx, %rcx
+    cmovnzq %rcx, %rsp
+.endm
+
+/* bool ia2_call(const struct ia2_call *call) */
 function ia2_call
     save_frame
-    leaq    ia2_call_sp(%rip), %rax
-    movl    %ecx, %ecx
-    movq    %rsp, (%rax, %rcx, 8)
-    movq    %rdi, %rax
-    movq    %rsi, %rdi
-    movq    %rdx, %rsi
-    call    *%rax
+    take_call
+    movq    %r8, %rdx
+    call    *%rbx
+    leaq    -(48 + 16)(%rbp), %rsp              /* back from that stack */
     xorl    %eax, %eax
     .cfi_remember_state
     restore_frame
@@ -195,21 +212,15 @@ ia2_call_abandoned:
     restore_frame
 end ia2_call
 
-/* bool ia2_call_pku(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack) */
+/* bool ia2_call_pku(const struct ia2_call *call) */
 function ia2_call_pku
     save_frame
-    leaq    ia2_call_sp(%rip), %rax
-    movl    %ecx, %r12d
-    movq    %rsp, (%rax, %r12, 8)
-    movq    %rdi, %rbx
-    movq    %rsi, %rdi
-    movq    %rdx, %rsi
-    testq   %r8, %r8
-    cmovnzq %r8, %rsp
+    take_call
     movq    ia2_sealed + IA2_SEALED_ALIAS(%rip), %rax
     movl    (%rax, %r12, 4), %eax
-    load_pkru                                   /* the owner's rights */
+    load_pkru                                   /* the rights of what is called */
     verify_pkru r12, r12d
+    movq    %r8, %rdx
     call    *%rbx
     xorl    %r13d, %r13d
 .Lreopen:

@@ -15,18 +15,26 @@
 #ifndef __ASSEMBLER__
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* By thread slot: the stack pointer of its innermost ia2_call(), to which an abandoned destructor returns. The caller keeps the
  * value of an outer call and puts it back. */
 extern uintptr_t ia2_call_sp[IA2_THREADS];
 
-/* Calls function(first, second) with the rights that the thread has. Returns true where the call was abandoned half-way. */
-bool ia2_call(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot);
+struct ia2_call {
+    uintptr_t function;
+    uintptr_t arguments[3]; /* those that the function does not take stay unread in their registers */
+    uintptr_t stack;        /* where its stack is to end, 16-byte aligned; 0: the present one */
+    uint32_t slot;          /* of the calling thread */
+};
 
-/* The same with PKRU as ia2_sealed.wanted[slot] says, and on the stack that ends at `stack` (NULL: the present one). On return the
- * runtime's own memory is open again. */
-bool ia2_call_pku(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack);
+/* Calls the function with the rights that the thread has. Returns true where the call was abandoned half-way. */
+bool ia2_call(const struct ia2_call *call);
+
+/* The same with PKRU as ia2_sealed.wanted[slot] says. On return PKRU is as ia2_sealed.wanted[slot + IA2_THREADS] says (what was
+ * around the call), and the runtime's own memory is open. */
+bool ia2_call_pku(const struct ia2_call *call);
 
 /* Not functions: where a signal handler sends an abandoned call, with RSP = ia2_call_sp[slot] and R12 = slot. */
 extern const char ia2_call_abandoned[];

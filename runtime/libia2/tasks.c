@@ -55,3 +55,20 @@ static bool send(long thread, int signal) { return ia2_syscall3(SYS_tgkill, ia2_
 unsigned ia2_tasks_signal_others(long folder, int signal) { return walk(folder, send, signal); }
 
 unsigned ia2_tasks_count_others(long folder) { return walk(folder, send, 0); }
+
+/* /proc/self/stat: "pid (name) state …"; the name may hold anything, so the last bracket counts. */
+bool ia2_tasks_first_is_gone(void) {
+    if (ia2_getpid() == ia2_gettid()) {
+        return false;
+    }
+    char text[256];
+    long file = ia2_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+    long length = file < 0 ? 0 : ia2_syscall3(SYS_read, file, (long)text, sizeof text);
+    if (file >= 0) {
+        ia2_syscall1(SYS_close, file);
+    }
+    while (length > 0 && text[length - 1] != ')') {
+        length--;
+    }
+    return length > 0 && length + 1 < (long)sizeof text && text[length + 1] == 'Z';
+}

@@ -56,6 +56,7 @@ struct ia2_thread {
     /* Touches of closed memory. */
     uint8_t touched;                      /* pages that were opened for the running destructor */
     uint8_t stepping;                     /* pages that are open for one instruction */
+    uint16_t steps;                       /* instructions that touched closed memory as they may, in this destructor */
     bool trap_flag;                       /* the program's own, before we set it */
     uint32_t step_pkru;                   /* what the frame gets back after that instruction */
     uintptr_t touched_pages[IA2_TOUCHED]; /* address | protection that it was opened with */

@@ -1,8 +1,13 @@
 #include "words.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "objects.h"
 #include "run.h"
 #include "system.h"
+
+#define LOWEST_COPY 200 /* out of the way of programs that count on low numbers */
 
 static void put(struct ia2_words *words, char c) {
     if (words->length < sizeof words->text - 1) { /* room for the newline */
@@ -61,7 +66,30 @@ void ia2_words_compartment(struct ia2_words *words, uint16_t id) {
     ia2_words_text(words, ")");
 }
 
+/* A duplicate of standard error, for programs whose first exit handler closes it. */
+static struct {
+    long descriptor; /* 0: none */
+    uint64_t device, inode;
+} kept;
+
+static bool is_kept(long descriptor) {
+    struct stat status;
+    return ia2_syscall2(SYS_fstat, descriptor, (long)&status) == 0 && status.st_dev == kept.device &&
+           status.st_ino == kept.inode;
+}
+
+void ia2_words_keep(void) {
+    struct stat status;
+    if (kept.descriptor == 0 && ia2_syscall2(SYS_fstat, 2, (long)&status) == 0) {
+        long copy = ia2_syscall3(SYS_fcntl, 2, F_DUPFD_CLOEXEC, LOWEST_COPY);
+        kept.descriptor = copy > 0 ? copy : 0;
+        kept.device = status.st_dev;
+        kept.inode = status.st_ino;
+    }
+}
+
 void ia2_words_end(struct ia2_words *words) {
     words->text[words->length++] = '\n';
-    ia2_syscall3(SYS_write, 2, (long)words->text, (long)words->length);
+    bool copy = kept.descriptor != 0 && !is_kept(2) && is_kept(kept.descriptor);
+    ia2_syscall3(SYS_write, copy ? kept.descriptor : 2, (long)words->text, (long)words->length);
 }

@@ -18,6 +18,8 @@ void ia2_words_hex(struct ia2_words *words, uint64_t number);
 void ia2_words_place(struct ia2_words *words, uintptr_t address);
 /* "3 (name)" */
 void ia2_words_compartment(struct ia2_words *words, uint16_t id);
+/* From now on lines go to what standard error is now, even when the program closes it. Once. */
+void ia2_words_keep(void);
 /* Adds the newline and writes it. */
 void ia2_words_end(struct ia2_words *words);
 
