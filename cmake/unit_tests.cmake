@@ -63,7 +63,7 @@ set(IA2_DISPATCH_SOURCES dispatch.c peek.c syscall_args.c syscall_masks.c syscal
 ia2_unit_test(dispatch_calls ${IA2_DISPATCH_SOURCES})
 ia2_unit_test(dispatch_children ${IA2_DISPATCH_SOURCES})
 ia2_unit_test(dispatch_faults ${IA2_DISPATCH_SOURCES})
-ia2_unit_test(dispatch_signals ${IA2_DISPATCH_SOURCES})
+ia2_unit_test(dispatch_signals ${IA2_DISPATCH_SOURCES} ${IA2_UNWIND_SOURCES})
 ia2_unit_test(syscall_args peek.c syscall_args.c syscall_table.c system.c)
 
 # The same for unmodified programs (test_dispatch_programs.py).
