@@ -53,7 +53,7 @@ ia2_unit_test(secret secret.c siphash.c system.c)
 ia2_unit_test(siphash siphash.c)
 ia2_unit_test(sink sink.c system.c)
 ia2_unit_test(stubs stubs.S)
-ia2_unit_test(switch sealed.c switch.S system.c)
+ia2_unit_test(switch sealed.c switch.S system.c thread.c)
 ia2_unit_test(unwind ${IA2_UNWIND_SOURCES} ../../tests/unit/unwind_cxx.cpp)
 ia2_unit_test(unwind_steps ${IA2_UNWIND_SOURCES})
 
