@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import objects
-from harness import BUILD, Result, alternate, finish, output, plain_environment, preloaded_environment, ratio
+from harness import BUILD, ROOT, Result, alternate, finish, output, plain_environment, preloaded_environment, ratio
 from ia2exit.events import Counters, Enter, Object
+from ia2exit.exitmap import build_map, write_binary
 from ia2exit.running.trace import parse
 
 HANDLERS = 100_000
@@ -30,7 +31,7 @@ START_LIMIT = 1.1
 #: Starts on either side in one measurement, and how often that is measured.
 STARTS = 150
 START_ROUNDS = 5
-#: Programs of the distribution, those of them that there are: reported, and started fewer times.
+#: Programs of the distribution, those of them that there are: under the policies of tests/real, started fewer times.
 REAL_STARTS = 30
 REAL = (("/usr/bin/cmake", "--version"), ("/usr/bin/curl", "--version"), ("/usr/bin/git", "--version"))
 #: KiB of memory besides 64 bytes for each record, and the numbers of records that are tried.
@@ -53,7 +54,7 @@ def main() -> int:
         ]
         what = f"a program of {OBJECTS} objects that does nothing"
         starts = [start_to_end(what, [str(program)], STARTS, START_LIMIT)]
-        starts += [start_to_end(" ".join(each), each, REAL_STARTS, None) for each in REAL if Path(each[0]).exists()]
+        starts += [real_program(each, Path(folder) / "map") for each in REAL if Path(each[0]).exists()]
         return finish("switch", [one_owner(handlers), *calls, *starts, *(memory(count) for count in RECORDS)])
 
 
@@ -99,9 +100,16 @@ def system_calls(what: str, command: Sequence[str], folder: Path) -> Result:
     )
 
 
-def start_to_end(what: str, command: Sequence[str], starts: int, limit: float | None) -> Result:
+def real_program(command: Sequence[str], exit_map: Path) -> Result:
+    """Start to end of a program of the distribution, with a map of its policy."""
+    policy = ROOT / "tests" / "real" / "policies" / f"{Path(command[0]).name}.toml"
+    exit_map.write_bytes(write_binary(build_map(policy, command[0])))
+    return start_to_end(" ".join(command), command, REAL_STARTS, None, IA2_EXIT_MAP=str(exit_map))
+
+
+def start_to_end(what: str, command: Sequence[str], starts: int, limit: float | None, **more: str) -> Result:
     """Start to end of a program under enforcement over vanilla: the median of some measurements."""
-    variables = [f"{name}={value}" for name, value in ENFORCED.items()]
+    variables = [f"{name}={value}" for name, value in {**ENFORCED, **more}.items()]
     spawn = [str(BUILD / "benchmarks" / "spawn"), str(starts), RUNTIME, *variables, *command]
     rounds = [json.loads(output(spawn, env=plain_environment())) for _ in range(START_ROUNDS)]
     rounds.sort(key=lambda measured: float(measured["ratio"]))

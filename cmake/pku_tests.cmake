@@ -14,7 +14,8 @@ function(pku_target target file)
     INSTALL_RPATH "$ORIGIN:$ORIGIN/../..")
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/runtime/libia2/include)
   target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
-  target_compile_options(${target} PRIVATE ${IA2_WARNINGS} -Wconversion -g -O2 -fPIC -std=gnu11)
+  target_compile_options(${target} PRIVATE ${IA2_WARNINGS} -g -O2 -fPIC
+    $<$<COMPILE_LANGUAGE:C>:-std=gnu11 -Wconversion>)
   target_link_options(${target} PRIVATE -Wl,-z,now -Wl,-z,defs)
 endfunction()
 
@@ -48,6 +49,15 @@ foreach(name IN LISTS PKU_PROGRAMS)
   target_link_options(pku_${name} PRIVATE -pie)
   target_link_libraries(pku_${name} PRIVATE pku_a pku_b)
 endforeach()
+
+# The host runtime and the program under it. libia2.so is the first dependency of both.
+add_library(pku_host SHARED ${PKU_SOURCE}/host.c ${PKU_SOURCE}/host_gate.S ${PKU_SOURCE}/rights.c)
+pku_target(pku_host libpku_host)
+target_link_libraries(pku_host PRIVATE ia2)
+add_executable(pku_hosted ${PKU_SOURCE}/hosted.c ${PKU_SOURCE}/rights.c)
+pku_target(pku_hosted hosted)
+target_link_options(pku_hosted PRIVATE -pie -Wl,--no-as-needed)
+target_link_libraries(pku_hosted PRIVATE ia2 pku_host pku_a pku_b)
 
 # Modules by themselves, one a line.
 set(PKU_MODULES

@@ -53,7 +53,7 @@ ia2_unit_test(secret secret.c siphash.c system.c)
 ia2_unit_test(siphash siphash.c)
 ia2_unit_test(sink sink.c system.c)
 ia2_unit_test(stubs stubs.S)
-ia2_unit_test(switch sealed.c switch.S system.c)
+ia2_unit_test(switch sealed.c switch.S system.c thread.c)
 ia2_unit_test(unwind ${IA2_UNWIND_SOURCES} ../../tests/unit/unwind_cxx.cpp)
 ia2_unit_test(unwind_steps ${IA2_UNWIND_SOURCES})
 
@@ -63,7 +63,7 @@ set(IA2_DISPATCH_SOURCES dispatch.c peek.c syscall_args.c syscall_masks.c syscal
 ia2_unit_test(dispatch_calls ${IA2_DISPATCH_SOURCES})
 ia2_unit_test(dispatch_children ${IA2_DISPATCH_SOURCES})
 ia2_unit_test(dispatch_faults ${IA2_DISPATCH_SOURCES})
-ia2_unit_test(dispatch_signals ${IA2_DISPATCH_SOURCES})
+ia2_unit_test(dispatch_signals ${IA2_DISPATCH_SOURCES} ${IA2_UNWIND_SOURCES})
 ia2_unit_test(syscall_args peek.c syscall_args.c syscall_table.c system.c)
 
 # The same for unmodified programs (test_dispatch_programs.py).

@@ -13,6 +13,9 @@ enum { PAGE = 4096, STACK = 256 * 1024 };
 
 int host_gate(int (*function)(void *), void *argument, void *stack, uint32_t inside, uint32_t outside);
 
+/* Only key 0 is open: everyone's memory, libc's too. */
+static const uint32_t shared_pkru = 0xfffffffc;
+
 static int keys[HOST_COMPARTMENTS + 1]; /* of compartment 0: key 0 */
 
 /* The calling thread's stacks: where each begins, and where it is free from (of the one that runs: as it was when entered). */
@@ -29,7 +32,7 @@ void host_start(void) {
 
 int host_key(uint32_t compartment) { return compartment <= HOST_COMPARTMENTS ? keys[compartment] : -1; }
 
-uint32_t host_pkru(uint32_t compartment) { return rights_only(keys[compartment]); }
+uint32_t host_pkru(uint32_t compartment) { return shared_pkru & ~(3u << (2 * keys[compartment])); }
 
 /* Top of the free part of the calling thread's stack for a compartment; made when first asked for. */
 static void *stack_of(uint32_t compartment) {
@@ -67,7 +70,7 @@ int host_call(uint32_t compartment, int (*function)(void *), void *argument) {
 
 int host_attach(void) {
     static struct ia2_exit_host host;
-    host = (struct ia2_exit_host){sizeof host, rights_only(0), host_key, stack_of};
+    host = (struct ia2_exit_host){sizeof host, shared_pkru, host_key, stack_of};
     return ia2_exit_attach(&host);
 }
 

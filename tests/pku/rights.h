@@ -20,8 +20,9 @@ int rights_key_of(const void *address);
 /* Bit k: some page of the process has key k. */
 uint32_t rights_keys_in_use(void);
 
-/* PKRU in which key 0 and `key` are open and all else is closed. */
-uint32_t rights_only(int key);
+/* Whether key 0 and `key` are open in that value, and no other key can be read or written. (A key that nobody has is closed
+ * to reading by the kernel; whether its bit for writing is set, too, is of no consequence.) */
+bool rights_only(uint32_t pkru, int key);
 
 /* Writes "NAME PKRU KEY STACK ADDRESS\n" (PKRU and ADDRESS hexadecimal) to standard output: the rights of the caller now,
  * the keys of its page `own` and of its stack, and which function it is. */

@@ -20,16 +20,14 @@ PLUGIN = PROGRAMS / "pku_plugin.so"
 LIMIT = 120
 #: Functions that tell their rights and are no destructors that the runtime sees.
 UNSEEN = {"resting", "between", "body"}
-#: Only key 0 is open.
-RESTING = 0xFFFFFFFC
+#: The bit of each key that denies all access.
+NO_ACCESS = 0x55555555
 
 
-def only(*keys: int) -> int:
-    """PKRU in which key 0 and ``keys`` are open and all others closed."""
-    value = RESTING
-    for key in keys:
-        value &= ~(3 << (2 * key))
-    return value
+def only(pkru: int, key: int) -> bool:
+    """Whether key 0 and ``key`` are open in that value and no other key can be read or written (rights.h)."""
+    opened = 3 | 3 << (2 * key)
+    return pkru & opened == 0 and pkru & NO_ACCESS == NO_ACCESS & ~opened
 
 
 @dataclass(frozen=True)

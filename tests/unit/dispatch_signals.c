@@ -15,6 +15,7 @@
 
 #include "dispatch.h"
 #include "dispatch_guest.h"
+#include "unwind.h"
 
 static volatile int caught;
 static volatile int dispatched_inside;
@@ -87,15 +88,16 @@ Test(dispatch_signals, a_signal_to_oneself_finds_the_own_stack) {
 }
 
 static void *frames[64];
+static uintptr_t own_frames[64];
 static int frame_count;
-static uintptr_t interrupted;
+static size_t own_frame_count;
 static void *caller;
 
 static void unwind(int number, siginfo_t *info, void *context) {
     (void)number;
     (void)info;
     frame_count = backtrace(frames, 64);
-    interrupted = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    own_frame_count = ia2_unwind(context, own_frames, 64);
 }
 
 __attribute__((noinline)) static int raise_here(void) {
@@ -115,8 +117,13 @@ Test(dispatch_signals, unwinders_find_the_way_through_a_trampoline) {
     for (int i = 0; i < frame_count; i++) {
         found += frames[i] == caller;
     }
-    cr_expect_eq(found, 1);
-    cr_expect_lt(interrupted - (uintptr_t)ia2_trampolines, IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE);
+    cr_expect_eq(found, 1, "libgcc");
+    found = 0;
+    for (size_t i = 0; i < own_frame_count; i++) {
+        found += own_frames[i] == (uintptr_t)caller;
+    }
+    cr_expect_eq(found, 1, "the runtime's own");
+    cr_expect_lt(own_frames[0] - (uintptr_t)ia2_trampolines, IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE);
 }
 
 Test(dispatch_signals, an_interrupted_read_fails_with_eintr) {

@@ -15,13 +15,14 @@
 
 #include "gate.h"
 #include "sealed.h"
+#include "thread.h"
 
 #define SLOT 5u
 #define OWN_STACK 65536
 
 uintptr_t ia2_call_sp[IA2_THREADS]; /* run.c's, in the runtime */
 
-static uint32_t wanted[IA2_THREADS];
+static uint32_t wanted[2 * IA2_THREADS]; /* by slot: the rights of what is called, and of the code around it */
 static char own_stack[OWN_STACK] __attribute__((aligned(16)));
 
 /* ---- a register PKRU, real or played ------------------------------------------------------------------------------------------ */
@@ -70,6 +71,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
 /* Two bits of a key that nothing here is tagged with. */
 #define RUNTIME_BITS ia2_key_bits(14)
 #define RIGHTS (RUNTIME_BITS | ia2_key_bits(13) | ia2_key_bits(3))
+#define AROUND (RUNTIME_BITS | ia2_key_bits(12))
 
 static void prepare(void) {
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER};
@@ -80,6 +82,7 @@ static void prepare(void) {
     ia2_sealed.wanted_alias = wanted;
     ia2_sealed.runtime_bits = RUNTIME_BITS;
     wanted[SLOT] = RIGHTS;
+    wanted[SLOT + IA2_AROUND / sizeof *wanted] = AROUND;
 }
 
 TestSuite(switch_to, .init = prepare, .timeout = 30);
@@ -244,7 +247,7 @@ Test(switch_to, of_nested_calls_the_innermost_is_abandoned) {
 
 /* ---- PKRU ----------------------------------------------------------------------------------------------------------------------------- */
 
-Test(switch_to, the_destructor_has_the_rights_that_are_wanted_and_afterwards_the_runtime_is_open) {
+Test(switch_to, the_destructor_has_the_rights_that_are_wanted_and_then_the_runtime_is_open_besides_what_was_before) {
     for (unsigned abandon = 0; abandon < 2; abandon++) {
         struct machine machine;
         abandoned_at = ia2_call_pku_abandoned;
@@ -252,7 +255,7 @@ Test(switch_to, the_destructor_has_the_rights_that_are_wanted_and_afterwards_the
         uintptr_t target = abandon ? (uintptr_t)spoil : (uintptr_t)note;
         call_with_values(&machine, ia2_call_pku, target, 0, (uintptr_t)getpid(), NULL);
         cr_expect(abandon || seen.pkru == RIGHTS, "%x", seen.pkru);
-        cr_expect_eq(pkru(), RIGHTS & ~RUNTIME_BITS, "%x", pkru());
+        cr_expect_eq(pkru(), AROUND & ~RUNTIME_BITS, "%x", pkru());
         if (!has_keys) {
             cr_expect_eq(loads.count, 2, "%u times WRPKRU for one destructor", loads.count);
             cr_expect(loads.clean[0] && loads.clean[1]);
@@ -260,20 +263,20 @@ Test(switch_to, the_destructor_has_the_rights_that_are_wanted_and_afterwards_the
     }
 }
 
-Test(switch_to, opening_and_closing_load_what_they_are_told) {
-    ia2_pkru_open(0);
-    cr_expect_eq(pkru(), 0);
+Test(switch_to, closing_loads_what_it_is_told) {
     ia2_pkru_close(RIGHTS, SLOT);
     cr_expect_eq(pkru(), RIGHTS);
     ia2_pkru_close(RIGHTS, SLOT | IA2_THREADS); /* an index cannot leave the table */
     cr_expect_eq(pkru(), RIGHTS);
 }
 
+#define BROKEN 77
+
 /* Who jumps to the instruction with a value of his own gets no further. */
-static int status_of_closing(uint32_t value, uint32_t slot) {
+static int status_of(void (*load)(uint32_t value, uint32_t slot), uint32_t value, uint32_t slot) {
     pid_t child = fork();
     if (child == 0) {
-        ia2_pkru_close(value, slot);
+        load(value, slot);
         _exit(0);
     }
     int status = -1;
@@ -281,12 +284,70 @@ static int status_of_closing(uint32_t value, uint32_t slot) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-Test(switch_to, another_value_than_the_one_that_is_wanted_ends_the_process) {
-    cr_expect_eq(status_of_closing(RIGHTS, SLOT), 0);
-    cr_expect_eq(status_of_closing(0, SLOT), 77, "everything open");
-    cr_expect_eq(status_of_closing(RIGHTS & ~RUNTIME_BITS, SLOT), 77, "the runtime's memory open");
-    cr_expect_eq(status_of_closing(RIGHTS, SLOT + 1), 77, "the rights of another thread");
+Test(switch_to, closing_with_another_value_than_is_wanted_ends_the_process) {
+    cr_expect_eq(status_of(ia2_pkru_close, RIGHTS, SLOT), 0);
+    cr_expect_eq(status_of(ia2_pkru_close, 0, SLOT), BROKEN, "everything open");
+    cr_expect_eq(status_of(ia2_pkru_close, RIGHTS & ~RUNTIME_BITS, SLOT), BROKEN, "the runtime's memory open");
+    cr_expect_eq(status_of(ia2_pkru_close, RIGHTS, SLOT + 1), BROKEN, "the rights of another thread");
     for (unsigned bit = 2; bit < 32; bit++) {
-        cr_expect_eq(status_of_closing(RIGHTS ^ 1u << bit, SLOT), 77, "bit %u", bit);
+        cr_expect_eq(status_of(ia2_pkru_close, RIGHTS ^ 1u << bit, SLOT), BROKEN, "bit %u", bit);
     }
+}
+
+static void open_with(uint32_t value, uint32_t unused) {
+    (void)unused;
+    ia2_pkru_open(value);
+}
+
+/* The hint lies in TLS, where anybody can write. */
+static void open_with_hint(uint32_t value, uint32_t hint) {
+    ia2_thread_hint = hint;
+    ia2_pkru_open(value);
+}
+
+Test(switch_to, opening_gives_a_destructor_the_runtime_and_nothing_else) {
+    struct ia2_thread *thread = ia2_self();
+    cr_assert_neq(ia2_thread_slot(thread), 0);
+    cr_expect_eq(status_of(open_with, 0, 0), 0, "no destructor runs: nothing is closed to this thread");
+    thread->depth = 1;
+    thread->pkru = RIGHTS;
+    cr_expect_eq(status_of(open_with, RIGHTS & ~RUNTIME_BITS, 0), 0);
+    cr_expect_eq(status_of(open_with, IA2_PKRU_INITIAL & ~RUNTIME_BITS, 0), 0, "a signal handler");
+    cr_expect_eq(status_of(open_with, 0, 0), BROKEN);
+    for (unsigned bit = 0; bit < 32; bit++) {
+        uint32_t value = (RIGHTS & ~RUNTIME_BITS) ^ 1u << bit;
+        bool runtime = (RUNTIME_BITS & 1u << bit) != 0;
+        cr_expect_eq(status_of(open_with, value, 0), runtime ? 0 : BROKEN, "bit %u", bit);
+    }
+}
+
+Test(switch_to, whose_rights_they_are_no_hint_decides) {
+    struct ia2_thread *thread = ia2_self();
+    ia2_threads[700] = (struct ia2_thread){.base = 1, .depth = 1, .pkru = 0};
+    thread->depth = 1;
+    thread->pkru = RIGHTS;
+    const uint32_t hints[] = {0, 1, 2, 700, 700 + IA2_THREADS, UINT32_MAX, 1u << 31};
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+        cr_expect_eq(status_of(open_with_hint, RIGHTS & ~RUNTIME_BITS, hints[i]), 0, "%x", hints[i]);
+        cr_expect_eq(status_of(open_with_hint, 0, hints[i]), BROKEN, "%x", hints[i]);
+    }
+}
+
+/* A jump to ia2_pkru_open with a return address of the jumper's choice. */
+void open_and_return_to(uint32_t value, uintptr_t address);
+__asm__(".text\nopen_and_return_to:\npushq %rsi\njmp ia2_pkru_open\n");
+
+static void leave_at_once(void) { _exit(0); }
+
+static void open_and_go(uint32_t value, uint32_t where) {
+    const uintptr_t places[] = {(uintptr_t)leave_at_once, (uintptr_t)own_stack, (uintptr_t)_exit, 0, UINTPTR_MAX};
+    open_and_return_to(value, places[where]);
+}
+
+Test(switch_to, opening_returns_to_the_runtimes_text_only) {
+    cr_expect_eq(status_of(open_and_go, 0, 0), 0);
+    cr_expect_eq(status_of(open_and_go, 0, 1), BROKEN, "data behind the text");
+    cr_expect_eq(status_of(open_and_go, 0, 2), BROKEN, "another object");
+    cr_expect_eq(status_of(open_and_go, 0, 3), BROKEN);
+    cr_expect_eq(status_of(open_and_go, 0, 4), BROKEN);
 }
