@@ -99,7 +99,11 @@ const char *ia2_signals_take(void) {
     for (int number = 1; number <= SIGNALS; number++) {
         take(number);
     }
-    return taken[SIGSEGV] && taken[SIGTRAP] ? NULL : "no handler of faults can be set";
+    if (!taken[SIGSEGV] || !taken[SIGTRAP]) {
+        ia2_signals_give_back();
+        return "no handler of faults can be set";
+    }
+    return NULL;
 }
 
 void ia2_signals_give_back(void) {
@@ -213,6 +217,7 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
     thread->in_handler++;
     thread->resting = false;
     call_with_rights(thread, &call, enforced ? &rights : NULL);
+    ia2_pieces_change(); /* its system calls were not dispatched */
     thread->in_handler = before.in_handler;
     thread->handler_sp = before.handler_sp;
     thread->resting = before.resting;

@@ -198,7 +198,7 @@ function ia2_call
     take_call
     movq    %r8, %rdx
     call    *%rbx
-    leaq    -(48 + 16)(%rbp), %rsp              /* back from that stack */
+    leaq    -IA2_CALL_FRAME(%rbp), %rsp              /* back from that stack */
     xorl    %eax, %eax
     .cfi_remember_state
     restore_frame
@@ -206,7 +206,6 @@ function ia2_call
     .globl  ia2_call_abandoned
     .hidden ia2_call_abandoned
 ia2_call_abandoned:
-    leaq    48 + 16(%rsp), %rbp                 /* what save_frame made of it: the unwinder needs it */
     recover
     movl    $1, %eax
     restore_frame
@@ -233,18 +232,19 @@ function ia2_call_pku
     jne     .Lbroken
     leaq    ia2_call_sp(%rip), %rdx
     movq    (%rdx, %r12, 8), %rsp               /* not from a register or a stack that the destructor could write */
-    leaq    48 + 16(%rsp), %rbp
+    leaq    IA2_CALL_FRAME(%rsp), %rbp
     testl   %r13d, %r13d
     jz      3f
     recover
 3:  movl    %r13d, %eax
+    .cfi_remember_state
     restore_frame
+    .cfi_restore_state
     .hidden __ehdr_start
     .hidden etext
     .globl  ia2_call_pku_abandoned
     .hidden ia2_call_pku_abandoned
 ia2_call_pku_abandoned:
-    .cfi_def_cfa %rbp, 16
     movl    $1, %r13d
     jmp     .Lreopen
 end ia2_call_pku

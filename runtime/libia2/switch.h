@@ -10,6 +10,7 @@
 #define IA2_THREAD_DEPTH 12
 #define IA2_THREAD_SIZE 352
 #define IA2_AROUND 4096             /* bytes from a slot's `wanted` to its `around` */
+#define IA2_CALL_FRAME 64           /* bytes that a call keeps below the saved RBP */
 #define IA2_PKRU_HANDLER 0x55555554 /* what the kernel gives every signal handler: only key 0 is open */
 
 #ifndef __ASSEMBLER__
@@ -36,7 +37,8 @@ bool ia2_call(const struct ia2_call *call);
  * around the call), and the runtime's own memory is open. */
 bool ia2_call_pku(const struct ia2_call *call);
 
-/* Not functions: where a signal handler sends an abandoned call, with RSP = ia2_call_sp[slot] and R12 = slot. */
+/* Not functions: where a signal handler sends an abandoned call, with RSP = ia2_call_sp[slot], RBP = RSP + IA2_CALL_FRAME
+ * (unwinders need it at once) and R12 = slot. */
 extern const char ia2_call_abandoned[];
 extern const char ia2_call_pku_abandoned[];
 

@@ -116,8 +116,13 @@ __asm__(
 typedef bool call(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack);
 
 static bool call_plain(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack) {
-    (void)stack;
-    return ia2_call(function, first, second, slot);
+    const struct ia2_call call = {function, {first, second}, (uintptr_t)stack, slot};
+    return ia2_call(&call);
+}
+
+static bool call_pku(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack) {
+    const struct ia2_call call = {function, {first, second}, (uintptr_t)stack, slot};
+    return ia2_call_pku(&call);
 }
 
 static const struct way {
@@ -127,8 +132,9 @@ static const struct way {
     void *stack;
 } ways[] = {
     {"ia2_call", call_plain, ia2_call_abandoned, NULL},
-    {"ia2_call_pku", ia2_call_pku, ia2_call_pku_abandoned, NULL},
-    {"ia2_call_pku on a stack of the compartment's own", ia2_call_pku, ia2_call_pku_abandoned, own_stack + OWN_STACK},
+    {"ia2_call on another stack", call_plain, ia2_call_abandoned, own_stack + OWN_STACK},
+    {"ia2_call_pku", call_pku, ia2_call_pku_abandoned, NULL},
+    {"ia2_call_pku on a stack of the compartment's own", call_pku, ia2_call_pku_abandoned, own_stack + OWN_STACK},
 };
 
 #define EACH_WAY(way) (const struct way *way = ways; way < ways + sizeof ways / sizeof *ways; way++)
@@ -253,7 +259,7 @@ Test(switch_to, the_destructor_has_the_rights_that_are_wanted_and_then_the_runti
         abandoned_at = ia2_call_pku_abandoned;
         loads.count = 0;
         uintptr_t target = abandon ? (uintptr_t)spoil : (uintptr_t)note;
-        call_with_values(&machine, ia2_call_pku, target, 0, (uintptr_t)getpid(), NULL);
+        call_with_values(&machine, call_pku, target, 0, (uintptr_t)getpid(), NULL);
         cr_expect(abandon || seen.pkru == RIGHTS, "%x", seen.pkru);
         cr_expect_eq(pkru(), AROUND & ~RUNTIME_BITS, "%x", pkru());
         if (!has_keys) {
