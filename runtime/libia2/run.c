@@ -197,6 +197,37 @@ static void run_again(struct ia2_thread *thread, const struct exit_record *recor
     ia2_record_return(copy);
 }
 
+bool ia2_run_alike(struct exit_record *record, uintptr_t first, uintptr_t second) {
+    struct ia2_thread *thread = ia2_self();
+    bool alike = ia2_close_is_open_for(thread, record->owner) && thread->depth == 0 && thread->rights.owner == 0 &&
+                 (record->flags & (IA2_VAGUE | IA2_REPEATED)) == 0 && !ia2_sealed.tracing && thread->in_handler == 0;
+    if (!alike || !ia2_record_claim(record)) {
+        return false;
+    }
+    check_order(thread, record);
+    record->outer = 0;
+    record->outer_pkru = thread->pkru;
+    record->outer_sp = 0;
+    thread->rights.owner = record->owner;
+    thread->steps = 0;
+    thread->running = record;
+    thread->depth = 1;
+    const struct ia2_call call = {
+        .function = record->function, .arguments = {first, second}, .slot = ia2_thread_slot(thread)};
+    (void)ia2_dispatch_intercept(true);
+    (void)ia2_call(&call);
+    (void)ia2_dispatch_intercept(false);
+    thread->depth = 0;
+    thread->running = NULL;
+    thread->rights.owner = 0;
+    if (__builtin_expect(thread->touched != 0, 0)) {
+        const struct ia2_rights none = {0};
+        ia2_close_leave(thread, &none);
+    }
+    atomic_store_explicit(&record->state, IA2_DONE, memory_order_release);
+    return true;
+}
+
 static void refuse(const char *detail) {
     ia2_count(&ia2_counters.refused);
     ia2_event_fault("a destructor was refused", detail);
