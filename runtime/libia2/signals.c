@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "attach.h"
 #include "backend.h"
 #include "dispatch.h"
 #include "frame.h"
@@ -56,8 +57,9 @@ static void (*own_handler(int number))(int, siginfo_t *, void *) {
 }
 
 static long install_own(int number) {
-    /* SIGSYS on the ordinary stack: a handler of the program's that interrupts a blocking call must find room there. */
-    unsigned long stack = number == SIGSYS ? 0 : SA_ONSTACK;
+    /* SIGSYS on the ordinary stack, unless that is a compartment's: a handler of the program's that interrupts a blocking call must find
+     * room there. */
+    unsigned long stack = number == SIGSYS && !ia2_host_attached() ? 0 : SA_ONSTACK;
     const struct ia2_kernel_action action = {
         .handler = (uintptr_t)own_handler(number),
         .flags = SA_SIGINFO | SA_NODEFER | SA_RESTART | IA2_SA_RESTORER | stack,
@@ -202,7 +204,7 @@ static void call_with_rights(struct ia2_thread *thread, const struct ia2_call *c
 static void call_handler(struct ia2_thread *thread, uintptr_t handler, int number, siginfo_t *info, void *context) {
     const struct ia2_thread before = *thread;
     const uint32_t slot = ia2_thread_slot(thread);
-    const uintptr_t sp = ia2_call_sp[slot];
+    const uintptr_t sp = ia2_call_sp[slot + IA2_THREADS];
     const uint32_t around = ia2_sealed.runtime_bits ? ia2_sealed.wanted[slot + IA2_THREADS] : 0;
     const uint32_t wanted = ia2_sealed.runtime_bits ? ia2_sealed.wanted[slot] : 0;
     const struct ia2_rights rights = rights_of_handler(handler);
@@ -211,7 +213,8 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
     const struct ia2_call call = {.function = handler,
                                   .arguments = {(uintptr_t)(unsigned)number, (uintptr_t)info, (uintptr_t)context},
                                   .stack = stack_for(thread, context),
-                                  .slot = slot};
+                                  .slot = slot,
+                                  .place = slot + IA2_THREADS};
     thread->intercepted = before.in_handler ? before.intercepted : intercepted;
     thread->handler_sp = call.stack ? call.stack : (uintptr_t)__builtin_frame_address(0);
     thread->in_handler++;
@@ -221,7 +224,7 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
     thread->in_handler = before.in_handler;
     thread->handler_sp = before.handler_sp;
     thread->resting = before.resting;
-    ia2_call_sp[slot] = sp;
+    ia2_call_sp[slot + IA2_THREADS] = sp;
     if (ia2_sealed.runtime_bits) {
         ia2_sealed.wanted[slot] = wanted;
         ia2_sealed.wanted[slot + IA2_THREADS] = around;

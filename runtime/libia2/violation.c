@@ -95,8 +95,10 @@ static void open_key(struct ia2_thread *thread, ucontext_t *context, unsigned ke
 static void abandon(const struct ia2_thread *thread, ucontext_t *context) {
     greg_t *registers = context->uc_mcontext.gregs;
     uint32_t slot = ia2_thread_slot(thread);
-    registers[REG_RSP] = (greg_t)ia2_call_sp[slot];
-    registers[REG_RBP] = (greg_t)ia2_call_sp[slot] + IA2_CALL_FRAME;
+    uint32_t place = thread->in_handler ? slot + IA2_THREADS : slot;
+    registers[REG_RSP] = (greg_t)ia2_call_sp[place];
+    registers[REG_R14] = (greg_t)place;
+    registers[REG_RBP] = (greg_t)ia2_call_sp[place] + IA2_CALL_FRAME;
     registers[REG_R12] = (greg_t)slot;
     registers[REG_RIP] = (greg_t)(by_keys() ? ia2_call_pku_abandoned : ia2_call_abandoned);
     registers[REG_EFL] &= ~(greg_t)(IA2_TRAP_FLAG | 0x400); /* and the direction flag */

@@ -20,7 +20,7 @@
 #define SLOT 5u
 #define OWN_STACK 65536
 
-uintptr_t ia2_call_sp[IA2_THREADS]; /* run.c's, in the runtime */
+uintptr_t ia2_call_sp[2 * IA2_THREADS]; /* run.c's, in the runtime */
 
 static uint32_t wanted[2 * IA2_THREADS]; /* by slot: the rights of what is called, and of the code around it */
 static char own_stack[OWN_STACK] __attribute__((aligned(16)));
@@ -56,7 +56,8 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
     if (signal == SIGUSR1) {
         regs[REG_RIP] = (greg_t)(uintptr_t)abandoned_at;
         regs[REG_RSP] = (greg_t)ia2_call_sp[SLOT];
-        regs[REG_R12] = SLOT;
+        regs[REG_RBP] = (greg_t)ia2_call_sp[SLOT] + IA2_CALL_FRAME;
+        regs[REG_R12] = regs[REG_R14] = SLOT;
         return;
     }
     if (has_keys || !is_wrpkru((uintptr_t)regs[REG_RIP])) {
@@ -116,12 +117,12 @@ __asm__(
 typedef bool call(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack);
 
 static bool call_plain(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack) {
-    const struct ia2_call call = {function, {first, second}, (uintptr_t)stack, slot};
+    const struct ia2_call call = {function, {first, second}, (uintptr_t)stack, slot, slot};
     return ia2_call(&call);
 }
 
 static bool call_pku(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack) {
-    const struct ia2_call call = {function, {first, second}, (uintptr_t)stack, slot};
+    const struct ia2_call call = {function, {first, second}, (uintptr_t)stack, slot, slot};
     return ia2_call_pku(&call);
 }
 
