@@ -29,7 +29,7 @@ bool rights_only(uint32_t pkru, int key);
 void rights_tell(const char *name, uintptr_t function, const void *own);
 
 /* The caller, a destructor, has the rights of one compartment: told as above; key 0 and that of `own` are open, every
- * other key is closed. (Before the exit phase `own` may still have key 0: then it is some one key.) `own` is written. */
+ * other key is closed. (`own` may still have key 0 before the exit phase: then at most one more is.) `own` is written. */
 void rights_check_own(const char *name, uintptr_t function, volatile int *own);
 
 #define CHECK_OWN(function, own) CHECK_OWN_(function, own)
