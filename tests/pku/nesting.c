@@ -40,7 +40,7 @@ static void main_unloads(void) {
     CHECK_OWN(main_unloads, &own);
 }
 
-/* What a destructor of a library calls: code of this object with the library's rights, so it touches nothing of main. */
+/* What a destructor of a library calls: code of this object with its rights, so it touches nothing of main. */
 static void exits(void) { exit(4); }
 
 static void forks(void) {
