@@ -29,6 +29,7 @@ static const struct {
     {"posix_spawnp", offsetof(struct ia2_real, posix_spawnp)},
     {"system", offsetof(struct ia2_real, system)},
     {"popen", offsetof(struct ia2_real, popen)},
+    {"fopencookie", offsetof(struct ia2_real, fopencookie)},
     {"__cxa_atexit", offsetof(struct ia2_real, cxa_atexit)}, /* last: it says that all are there */
 };
 

@@ -33,6 +33,7 @@ struct ia2_real {
                         char *const[], char *const[]);
     int (*system)(const char *);
     FILE *(*popen)(const char *, const char *);
+    FILE *(*fopencookie)(void *, const char *, cookie_io_functions_t);
 };
 
 #define IA2_PUBLIC __attribute__((visibility("default")))
