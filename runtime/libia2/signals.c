@@ -53,9 +53,12 @@ static void (*own_handler(int number))(int, siginfo_t *, void *) {
     }
 }
 
-static bool is_ours(int number, uintptr_t handler) {
-    return handler == (uintptr_t)on_program_signal ||
-           (own_handler(number) && handler == (uintptr_t)own_handler(number));
+/* Is this, of the kernel's, ours in place of the program's? Also after SA_RESETHAND, which changes the handler and nothing else. */
+static bool stands_for(int number, const struct ia2_kernel_action *action) {
+    const uintptr_t handler = action->handler;
+    const uintptr_t own = (uintptr_t)own_handler(number);
+    bool reset = taken[number] && !handler && !program_action[number].handler; /* SIG_DFL */
+    return reset || handler == (uintptr_t)on_program_signal || (own && handler == own);
 }
 
 static long install_own(int number) {
@@ -118,7 +121,7 @@ static void take_all(void) {
 /* The program may have set one past us: that one is its own already. */
 static void give_back(int number) {
     struct ia2_kernel_action now;
-    if (set_action(number, NULL, &now) == 0 && is_ours(number, now.handler)) {
+    if (set_action(number, NULL, &now) == 0 && stands_for(number, &now)) {
         set_action(number, &program_action[number], NULL);
     }
     taken[number] = false;
@@ -249,7 +252,6 @@ static void on_program_signal(int number, siginfo_t *info, void *context) {
     uintptr_t handler = program_action[number].handler;
     if (program_action[number].flags & SA_RESETHAND) {
         program_action[number].handler = (uintptr_t)SIG_DFL;
-        program_action[number].flags &= ~(unsigned long)SA_SIGINFO;
     }
     bool own = own_handler(number) != NULL;
     if (own) {
@@ -304,7 +306,7 @@ void ia2_signals_forward(int number, const siginfo_t *info, ucontext_t *context,
 /* ---- what the program wants -------------------------------------------------------------------------------------------------------------- */
 
 void ia2_signals_translate(int number, struct ia2_kernel_action *action) {
-    if (number >= 1 && number <= SIGNALS && is_ours(number, action->handler)) {
+    if (number >= 1 && number <= SIGNALS && stands_for(number, action)) {
         *action = program_action[number];
     }
 }
@@ -340,16 +342,12 @@ static long change_action(int number, const struct ia2_kernel_action *action) {
 }
 
 static long change_locked(int number, const struct ia2_kernel_action *action, struct ia2_kernel_action *before) {
-    struct ia2_kernel_action wanted;
     long result = set_action(number, NULL, before);
-    if (result != 0) {
+    ia2_signals_translate(number, before);
+    if (result != 0 || !action) {
         return result;
     }
-    ia2_signals_translate(number, before);
-    if (!action) {
-        return 0;
-    }
-    wanted = *action;
+    struct ia2_kernel_action wanted = *action;
     if (!(wanted.flags & IA2_SA_RESTORER)) { /* what glibc would have put there, as far as that is known */
         wanted.flags |= IA2_SA_RESTORER;
         wanted.restorer = before->flags & IA2_SA_RESTORER ? before->restorer : (uintptr_t)ia2_sigreturn;
