@@ -117,11 +117,7 @@ add_custom_target(dl_debug_test
 add_test(NAME dl_debug_exit_phase0 COMMAND dl_debug_test_program)
 set_tests_properties(dl_debug_exit_phase0 PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
 
-set(DL_DEBUG_SUITE dl_debug_kinds.c dl_debug_map.c dl_debug_moments.c dl_debug_order.c)
-option(IA2_PHASE2 "The test bed under backends that enforce" OFF)
-if(IA2_PHASE2)
-  list(APPEND DL_DEBUG_SUITE dl_debug_transitions.c)
-endif()
+set(DL_DEBUG_SUITE dl_debug_kinds.c dl_debug_map.c dl_debug_moments.c dl_debug_order.c dl_debug_transitions.c)
 list(TRANSFORM DL_DEBUG_SUITE PREPEND ${DL_DEBUG_SOURCE}/)
 add_executable(dl_debug ${DL_DEBUG_SUITE}
   ${DL_DEBUG_SOURCE}/check.c ${DL_DEBUG_SOURCE}/expected.c ${DL_DEBUG_SOURCE}/trace.c ${DL_DEBUG_SOURCE}/transitions.c)
@@ -141,10 +137,8 @@ add_dependencies(dl_debug dl_debug_test_program dl_debug_probe dl_debug_stray dl
 
 set(DL_DEBUG_PHASE2 $<TARGET_FILE:dl_debug> --jobs 1 --filter "dl_debug/transitions_*")
 add_custom_target(dl_debug_exit_phase2 COMMAND ${DL_DEBUG_PHASE2} DEPENDS dl_debug USES_TERMINAL VERBATIM)
-if(IA2_PHASE2)
-  add_test(NAME dl_debug_exit_phase2 COMMAND ${DL_DEBUG_PHASE2})
-  set_tests_properties(dl_debug_exit_phase2 PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT} FAIL_REGULAR_EXPRESSION "Tested: 0 ")
-endif()
+add_test(NAME dl_debug_exit_phase2 COMMAND ${DL_DEBUG_PHASE2})
+set_tests_properties(dl_debug_exit_phase2 PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT} FAIL_REGULAR_EXPRESSION "Tested: 0 ")
 
 # ---- one ctest for each test ----------------------------------------------------------------------------------------
 

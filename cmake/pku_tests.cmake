@@ -47,6 +47,8 @@ foreach(name IN LISTS PKU_PROGRAMS)
   add_executable(pku_${name} ${PKU_SOURCE}/${name}.c ${PKU_SOURCE}/rights.c)
   pku_target(pku_${name} ${name})
   target_link_options(pku_${name} PRIVATE -pie)
+  # As needed: a program that calls no library of these has none.
+  target_link_options(pku_${name} PRIVATE -Wl,--as-needed)
   target_link_libraries(pku_${name} PRIVATE pku_a pku_b)
 endforeach()
 

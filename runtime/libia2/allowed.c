@@ -15,6 +15,7 @@
 
 #define MAX_ENVIRONMENT 65536u /* entries that are looked at */
 #define MAX_STRING 131072u     /* MAX_ARG_STRLEN of the kernel */
+#define MAX_REMEMBERED 32u
 #define MAX_STREAMS 65536u
 
 static const uintptr_t page = 4096;
@@ -94,7 +95,13 @@ static bool in_environment(const struct touch *touch) {
 
 extern FILE *_IO_list_all; /* glibc exports it: all streams, chained */
 
-static bool in_stream(const struct touch *touch) {
+static struct {
+    uintptr_t start, end;
+} remembered[MAX_REMEMBERED];
+static uint32_t remembered_count;
+
+/* Calls `each` with the bounds of every stream's buffer, until it says true. */
+static bool any_stream(bool (*each)(const void *argument, uintptr_t start, uintptr_t end), const void *argument) {
     FILE stream;
     uintptr_t at;
     if (!ia2_peek(&at, (uintptr_t)&_IO_list_all, sizeof at)) {
@@ -104,12 +111,37 @@ static bool in_stream(const struct touch *touch) {
         if (!ia2_peek(&stream, at, sizeof stream)) {
             return false;
         }
-        if (stream._IO_buf_base && inside(touch, (uintptr_t)stream._IO_buf_base, (uintptr_t)stream._IO_buf_end)) {
+        if (stream._IO_buf_base && each(argument, (uintptr_t)stream._IO_buf_base, (uintptr_t)stream._IO_buf_end)) {
             return true;
         }
         at = (uintptr_t)stream._chain;
     }
     return false;
+}
+
+static bool is_inside(const void *argument, uintptr_t start, uintptr_t end) { return inside(argument, start, end); }
+
+static bool remember(const void *argument, uintptr_t start, uintptr_t end) {
+    (void)argument;
+    if (ia2_object_at(start) && remembered_count < MAX_REMEMBERED) {
+        remembered[remembered_count].start = start;
+        remembered[remembered_count++].end = end;
+    }
+    return false;
+}
+
+void ia2_allowed_remember(void) {
+    remembered_count = 0;
+    any_stream(remember, NULL);
+}
+
+static bool in_stream(const struct touch *touch) {
+    for (uint32_t i = 0; i < remembered_count; i++) {
+        if (inside(touch, remembered[i].start, remembered[i].end)) {
+            return true;
+        }
+    }
+    return any_stream(is_inside, touch);
 }
 
 /* ---- the questions ---- */

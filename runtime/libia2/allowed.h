@@ -15,6 +15,10 @@ enum ia2_allowed {
     IA2_ALLOWED_STDIO,       /* the buffer of a stream, by a shared object: setvbuf() takes the caller's own memory */
 };
 
+/* Remembers the streams' buffers in static memory as they are now: fclose() takes a stream out of glibc's list before it flushes it. When
+ * memory is about to be closed. */
+void ia2_allowed_remember(void);
+
 /* May `instruction` touch `address`, which lies in closed memory of the object in `victim`? Says why, IA2_NOT_ALLOWED if not. Any thread,
  * signal handlers: no locks, no malloc, and what it reads may be closed itself. */
 enum ia2_allowed ia2_touch_allowed(uint32_t victim, uintptr_t address, bool write, uintptr_t instruction);

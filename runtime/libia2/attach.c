@@ -16,7 +16,7 @@ uint32_t ia2_host_pkru(uint16_t id) {
     return key > 0 && key <= (int)IA2_LAST_KEY ? host.shared_pkru & ~ia2_key_bits((unsigned)key) : host.shared_pkru;
 }
 
-void *ia2_host_stack(uint16_t id) { return host.size != 0 && host.stack_of && id != 0 ? host.stack_of(id) : NULL; }
+void *ia2_host_stack(uint16_t id) { return host.size != 0 && host.stack_of ? host.stack_of(id) : NULL; }
 
 static int attach(const struct ia2_exit_host *given) {
     if (!given || given->size != sizeof *given || !given->key_of || (given->shared_pkru & 3u) != 0) {

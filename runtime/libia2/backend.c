@@ -1,5 +1,6 @@
 #include "backend.h"
 
+#include "allowed.h"
 #include "close.h"
 #include "gate.h"
 #include "objects.h"
@@ -25,6 +26,7 @@ static const char *begin_locked(struct ia2_thread *thread) {
         wrong = wrong ? wrong : ia2_signals_take();
         if (!wrong) {
             atomic_store_explicit(&closing, true, memory_order_relaxed);
+            ia2_allowed_remember();
             closer()->begin();
         }
     }
@@ -46,6 +48,9 @@ const char *ia2_close_begin(struct ia2_thread *thread) {
     } else if (!wrong) {
         ia2_signals_guard_thread(thread, true); /* first: handlers need a stack that stays open */
         wrong = begin_locked(thread);
+        if (wrong) {
+            ia2_signals_guard_thread(thread, false);
+        }
         ia2_lock_give(&lock);
     }
     if (!wrong) {

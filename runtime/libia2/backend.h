@@ -27,6 +27,9 @@ void ia2_close_end(struct ia2_thread *thread);
 void ia2_close_when_idle(struct ia2_thread *thread);
 bool ia2_is_closing(void);
 
+/* Is memory closed but for this compartment's and the shared, and nothing to be done before its destructor is called? Backend mprotect. */
+bool ia2_close_is_open_for(const struct ia2_thread *thread, uint16_t owner);
+
 /* Gives the calling thread these rights for its next call, closing memory first where that is not done yet. Returns NULL, or why
  * nothing is closed for it. */
 const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *rights);

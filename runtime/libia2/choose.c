@@ -114,10 +114,7 @@ const char *ia2_backend_choose(const char *wanted) {
         }
         ia2_sealed.backend_why = wrong;
     }
-    if (any || ia2_equal(wanted, "mprotect")) {
-        ia2_sealed.backend = IA2_BACKEND_MPROTECT;
-        ia2_sealed.enforcing = true;
-        return NULL;
-    }
-    return "expected auto, pku, mprotect or none";
+    ia2_sealed.backend = IA2_BACKEND_MPROTECT;
+    ia2_sealed.enforcing = true;
+    return NULL;
 }

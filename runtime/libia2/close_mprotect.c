@@ -148,6 +148,11 @@ static const char *enter(struct ia2_thread *thread, const struct ia2_rights *rig
     return NULL;
 }
 
+bool ia2_close_is_open_for(const struct ia2_thread *thread, uint16_t owner) {
+    return open_now.owner == owner && open_now.also == 0 && !open_now.all && thread->closing && thread->touched == 0 &&
+           __libc_single_threaded && ia2_sealed.backend == IA2_BACKEND_MPROTECT;
+}
+
 /* Nothing but the touched pages: what is open may be what the next destructor needs. A destructor that was interrupted goes on with what
  * it had, and nothing more. */
 static void leave(struct ia2_thread *thread, const struct ia2_rights *outer) {

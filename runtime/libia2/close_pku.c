@@ -117,6 +117,8 @@ static const char *may_begin(void) { return NULL; }
 static void begin(void) {
     for (uint32_t number = 1; number <= ia2_pieces_count() && !ia2_host_attached(); number++) {
         struct ia2_piece *piece = ia2_piece_number(number);
+        /* Of an object that came by dlopen: other threads find the key closed, and are let through as bystanders. */
+        (void)ia2_pku_give_key(piece->compartment);
         uint8_t key = key_of[piece->compartment];
         if (key && ia2_piece_is_there(piece)) {
             ia2_count(&ia2_counters.mprotect);
@@ -146,8 +148,15 @@ static void stop_resting(struct ia2_thread *thread) {
     }
 }
 
+static bool lacks_key(uint16_t compartment) {
+    return compartment != 0 && key_of[compartment] == 0 && ia2_piece_first_of(compartment) != IA2_NO_PIECE;
+}
+
 static const char *enter(struct ia2_thread *thread, const struct ia2_rights *rights) {
     uint32_t wanted;
+    if (!ia2_host_attached() && !rights->all && lacks_key(rights->owner)) {
+        return "no protection key is left";
+    }
     ia2_pkru_of_rights(rights, &wanted);
     ia2_count(&ia2_counters.switches);
     thread->pkru = wanted;

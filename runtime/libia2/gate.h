@@ -31,6 +31,9 @@ void ia2_pkru_open(uint32_t value);
  * ends where they differ: a jump into the middle of it gains nothing. */
 void ia2_pkru_close(uint32_t value, uint32_t slot);
 
+/* WRPKRU of 0, in legacy mode; elsewhere it ends the process. */
+void ia2_pkru_legacy(void);
+
 uint32_t ia2_gate_open_now(void);
 void ia2_gate_close_now(uint32_t before);
 

@@ -1,9 +1,12 @@
-/* The program's view of its signals, for those of its calls that are dispatched or hooked. */
+/* System calls of the program that are dispatched or hooked: its view of its signals, and how they are made with its rights. */
 #include "guest.h"
 
 #include <errno.h>
 #include <signal.h>
 
+#include "backend.h"
+#include "frame.h"
+#include "gate.h"
 #include "guard.h"
 #include "kernel_action.h"
 #include "signals.h"
@@ -115,4 +118,33 @@ long ia2_guest_sigaltstack(const void *stack, void *old, ucontext_t *context) {
     const uintptr_t sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
     long result = ia2_guest_change_stack(stack ? &wanted : NULL, &before, sp);
     return result == 0 && old && !copy_safely(old, &before, sizeof before) ? -EFAULT : result;
+}
+
+/* ---- the call itself ---- */
+
+/* Calls after which there is other memory to close. */
+static bool changes_mappings(long number) {
+    return number == SYS_mprotect || number == SYS_pkey_mprotect || number == SYS_mmap || number == SYS_munmap ||
+           number == SYS_mremap;
+}
+
+long ia2_syscall_as(const ucontext_t *context, long number, const long arguments[6]) {
+    const uint32_t bits = ia2_sealed.runtime_bits;
+    const uint32_t slot = ia2_thread_slot(ia2_self());
+    uint32_t wanted = 0;
+    if (bits) {
+        wanted = ia2_sealed.wanted[slot];
+        ia2_sealed.wanted[slot] = ia2_frame_pkru(context);
+        ia2_pkru_close(ia2_sealed.wanted[slot], slot);
+    }
+    long result =
+        ia2_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+    if (bits) {
+        ia2_handler_open();
+        ia2_sealed.wanted[slot] = wanted;
+    }
+    if (changes_mappings(number)) {
+        ia2_pieces_change();
+    }
+    return result;
 }

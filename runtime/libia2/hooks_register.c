@@ -114,7 +114,9 @@ static void run_cxa(void *number, int status) {
         atomic_store_explicit(&record->state, IA2_DONE, memory_order_relaxed);
         return; /* nothing is enforced: there is no gate to close */
     }
-    run_record(record, record ? record->argument : 0, (uintptr_t)(unsigned)status);
+    if (!record || !ia2_exiting() || !ia2_run_alike(record, record->argument, (uintptr_t)(unsigned)status)) {
+        run_record(record, record ? record->argument : 0, (uintptr_t)(unsigned)status);
+    }
     ia2_gate_close(before);
 }
 

@@ -60,6 +60,9 @@ static void choose_mode(void) {
 static void choose_backend(const char *map_error) {
     const char *wanted = ia2_config.backend;
     bool asked = wanted[0] != '\0' && !ia2_equal(wanted, "auto");
+    if (asked && !ia2_equal(wanted, "none") && !ia2_equal(wanted, "mprotect") && !ia2_equal(wanted, "pku")) {
+        refuse("IA2_EXIT_BACKEND: expected auto, pku, mprotect or none, not", wanted);
+    }
     if (ia2_sealed.mode != IA2_OBSERVE && map_error) {
         refuse("IA2_EXIT_MODE asks for enforcement, but the exit map cannot be used", map_error);
     }
@@ -71,7 +74,7 @@ static void choose_backend(const char *map_error) {
     }
     const char *wrong = ia2_backend_choose(wanted);
     if (wrong) {
-        refuse(ia2_equal(wanted, "pku") ? "IA2_EXIT_BACKEND=pku cannot be had" : "IA2_EXIT_BACKEND", wrong);
+        refuse("IA2_EXIT_BACKEND=pku cannot be had", wrong);
     }
 }
 

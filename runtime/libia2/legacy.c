@@ -4,11 +4,9 @@
 #include <stdatomic.h>
 
 #include "events.h"
+#include "gate.h"
 
 static _Atomic bool exiting;
-
-/* PKRU = 0, which legacy mode is about. */
-static void open_all(void) { __asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(0), "c"(0), "d"(0) : "memory"); }
 
 static bool has_keys(void) {
     uint32_t a, b, c, d;
@@ -21,6 +19,6 @@ void ia2_legacy_exit(const char *how, int status) {
     }
     ia2_event_exit(how, status);
     if (has_keys()) {
-        open_all();
+        ia2_pkru_legacy();
     }
 }

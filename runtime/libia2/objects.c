@@ -186,7 +186,7 @@ static void sync_locked(void) {
         } else if (object->map && slot_of(object->map) != slot) {
             ia2_choose_compartment(object);
             index_add(slot);
-            opened = opened || ia2_cells_open();
+            opened = opened || ia2_takeover_begin();
             ia2_take_over(object, slot);
             if (any_sync) {
                 announce(slot, "load");
@@ -194,7 +194,7 @@ static void sync_locked(void) {
         }
     }
     if (opened) {
-        ia2_cells_close();
+        ia2_takeover_end();
     }
     seen_adds = walk.skipped ? 0 : walk.adds;
     seen_subs = walk.skipped ? 0 : walk.subs;

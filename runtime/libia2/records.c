@@ -112,7 +112,9 @@ struct exit_record *ia2_record_new_slow(void) {
 }
 
 static bool is_intact(const struct exit_record *record) {
-    return record->mac == ia2_record_mac(record) && record->outcome == IA2_SUCCESS && record->unused == 0 &&
+    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
+    return record->mac == ia2_record_mac(record) && (uint32_t)number == ia2_record_place(record) + 1u &&
+           record->outcome == IA2_SUCCESS && record->unused == 0 &&
            atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_LIVE;
 }
 

@@ -8,7 +8,7 @@
 #include "system.h"
 
 struct ia2_counters ia2_counters;
-uintptr_t ia2_call_sp[IA2_THREADS];
+uintptr_t ia2_call_sp[2 * IA2_THREADS];
 _Atomic uint32_t ia2_runs[IA2_OWNERS][IA2_OUTCOMES];
 
 static _Atomic uint64_t sequence;
@@ -78,47 +78,55 @@ static uint8_t expected_outcome(const struct exit_record *record, const char *un
 /* ---- the call -------------------------------------------------------------------------------------------------------------------------- */
 
 _Static_assert(offsetof(struct ia2_call, arguments) == 8 && offsetof(struct ia2_call, stack) == 32 &&
-                   offsetof(struct ia2_call, slot) == 40,
+                   offsetof(struct ia2_call, slot) == 40 && offsetof(struct ia2_call, place) == 44,
                "switch.S reads it");
 
-/* Where the stack that a host runtime has for the owner ends now: where its destructors below have left it, if any run. 0: stay on the
- * present one. */
+/* Is the code that had this PKRU the compartment's own? Only under a host runtime. */
+static bool is_of(uint32_t pkru, uint16_t compartment) {
+    uint32_t own = ia2_host_pkru(compartment);
+    return compartment != 0 && (pkru & ~own & ~ia2_sealed.runtime_bits) == 0 && own != ia2_host_pkru(0) &&
+           ((pkru ^ own) & ~ia2_sealed.runtime_bits) == 0;
+}
+
+/* Where the stack that a host runtime has for the owner ends now: where code of that compartment further out has left it, if any
+ * runs. 0: stay on the present one. */
 static uintptr_t stack_for(const struct ia2_thread *thread, const struct exit_record *record) {
-    const struct exit_record *at = record->outer ? ia2_record_at(record->outer - 1u) : NULL;
-    uintptr_t sp = ia2_call_sp[ia2_thread_slot(thread)]; /* where the call of `at` was made */
-    if (!ia2_host_attached() || record->owner == IA2_NO_OWNER || (at && at->owner == record->owner)) {
-        return 0;
-    }
-    while (at && at->outer) {
-        const struct exit_record *below = ia2_record_at(at->outer - 1u);
-        if (below->owner == record->owner) {
+    uintptr_t sp = 0; /* where `at` left its caller's stack; of the record itself: here */
+    for (const struct exit_record *at = record; at;) {
+        const struct exit_record *below = at->outer ? ia2_record_at(at->outer - 1u) : NULL;
+        if (below ? below->owner == record->owner : is_of(at->outer_pkru, record->owner)) {
             return sp & ~(uintptr_t)15;
         }
-        sp = at->outer_sp;
+        sp = at == record ? ia2_call_sp[ia2_thread_slot(thread)] : at->outer_sp;
         at = below;
     }
-    return (uintptr_t)ia2_host_stack(record->owner);
+    return (uintptr_t)ia2_host_stack(record->owner == IA2_NO_OWNER ? 0 : record->owner);
+}
+
+static bool call_with_keys(struct ia2_thread *thread, struct exit_record *record, struct ia2_call *call) {
+    if (ia2_host_attached()) {
+        call->stack = stack_for(thread, record);
+        if (!call->stack) { /* the present one is whose code was interrupted */
+            thread->pkru &= record->outer_pkru | ia2_sealed.runtime_bits;
+        }
+    }
+    ia2_sealed.wanted[call->slot] = thread->pkru;
+    ia2_sealed.wanted[call->slot + IA2_THREADS] = record->outer_pkru;
+    atomic_fetch_add_explicit(&ia2_counters.wrpkru, 2, memory_order_relaxed);
+    return ia2_call_pku(call);
 }
 
 /* Returns true where it was abandoned. */
 static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second,
                  bool closed) {
-    const bool keys = closed && ia2_sealed.backend == IA2_BACKEND_PKU;
     const uint32_t slot = ia2_thread_slot(thread);
-    struct ia2_call call = {.function = record->function, .arguments = {first, second}, .slot = slot};
+    const uint16_t in_handler = thread->in_handler;
+    struct ia2_call call = {.function = record->function, .arguments = {first, second}, .slot = slot, .place = slot};
     record->outer_sp = ia2_call_sp[slot];
     (void)ia2_dispatch_intercept(closed);
-    bool abandoned;
-    if (keys) {
-        call.stack = stack_for(thread, record);
-        ia2_sealed.wanted[slot] = thread->pkru;
-        ia2_sealed.wanted[slot + IA2_THREADS] = record->outer_pkru;
-        atomic_fetch_add_explicit(&ia2_counters.wrpkru, 2, memory_order_relaxed);
-        abandoned = ia2_call_pku(&call);
-    } else {
-        abandoned = ia2_call(&call);
-    }
+    bool abandoned = ia2_sealed.runtime_bits && slot != 0 ? call_with_keys(thread, record, &call) : ia2_call(&call);
     (void)ia2_dispatch_intercept(false);
+    thread->in_handler = in_handler; /* one that was left by longjmp is no longer counted */
     ia2_call_sp[slot] = record->outer_sp;
     return abandoned;
 }
@@ -166,6 +174,8 @@ static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t
     const char *unenforced = ia2_sealed.enforcing ? ia2_close_enter(thread, &rights) : "nothing is enforced";
     if (ia2_sealed.backend != IA2_BACKEND_PKU) {
         ia2_pkru_of_rights(&rights, &thread->pkru); /* what it would be */
+    } else if (unenforced) {
+        thread->pkru = ia2_sealed.runtime_bits; /* everything but the runtime's own memory */
     }
     record->outcome = expected_outcome(record, unenforced);
     thread->running = record;
@@ -177,6 +187,11 @@ static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t
     thread->depth--;
     thread->running = record->outer ? ia2_record_at(record->outer - 1u) : NULL;
     thread->pkru = record->outer_pkru;
+    if (ia2_sealed.runtime_bits && thread->running) {
+        const uint32_t slot = ia2_thread_slot(thread);
+        ia2_sealed.wanted[slot] = thread->pkru;
+        ia2_sealed.wanted[slot + IA2_THREADS] = thread->running->outer_pkru;
+    }
     if (ia2_sealed.enforcing) {
         const struct ia2_rights around = rights_around(thread->running);
         ia2_close_leave(thread, &around);
@@ -195,6 +210,39 @@ static void run_again(struct ia2_thread *thread, const struct exit_record *recor
     run(thread, copy, first, second);
     ia2_count_run(copy);
     ia2_record_return(copy);
+}
+
+bool ia2_run_alike(struct exit_record *record, uintptr_t first, uintptr_t second) {
+    struct ia2_thread *thread = ia2_self();
+    bool alike = ia2_close_is_open_for(thread, record->owner) && thread->depth == 0 && thread->rights.owner == 0 &&
+                 (record->flags & (IA2_VAGUE | IA2_REPEATED)) == 0 && !ia2_sealed.tracing && thread->in_handler == 0;
+    if (!alike || !ia2_record_claim(record)) {
+        return false;
+    }
+    check_order(thread, record);
+    record->outer = 0;
+    record->outer_pkru = thread->pkru;
+    record->outer_sp = 0;
+    thread->rights.owner = record->owner;
+    thread->steps = 0;
+    thread->running = record;
+    thread->depth = 1;
+    const struct ia2_call call = {.function = record->function,
+                                  .arguments = {first, second},
+                                  .slot = ia2_thread_slot(thread),
+                                  .place = ia2_thread_slot(thread)};
+    (void)ia2_dispatch_intercept(true);
+    (void)ia2_call(&call);
+    (void)ia2_dispatch_intercept(false);
+    thread->depth = 0;
+    thread->running = NULL;
+    thread->rights.owner = 0;
+    if (__builtin_expect(thread->touched != 0, 0)) {
+        const struct ia2_rights none = {0};
+        ia2_close_leave(thread, &none);
+    }
+    atomic_store_explicit(&record->state, IA2_DONE, memory_order_release);
+    return true;
 }
 
 static void refuse(const char *detail) {

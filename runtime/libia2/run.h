@@ -45,6 +45,10 @@ void ia2_exit_begin(enum ia2_exit_how how, int status);
 void ia2_exit_end(void);
 bool ia2_exiting(void);
 
+/* What ia2_run_destructor() comes down to for one more destructor of the owner whose memory is open already, outside any other, with
+ * backend mprotect and without a trace. Returns false, with nothing done, where this is another case. */
+bool ia2_run_alike(struct exit_record *record, uintptr_t first, uintptr_t second);
+
 /* Runs `record` with these arguments, as ia2_run_destructor() does. Behind an open gate; any thread; not in a signal handler. */
 void ia2_run_with(struct exit_record *record, uintptr_t first, uintptr_t second);
 

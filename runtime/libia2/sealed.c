@@ -8,6 +8,7 @@
 
 _Static_assert(sizeof(union ia2_sealed) == IA2_SEALED_SIZE, "one page, and nobody else's data on it");
 _Static_assert(offsetof(union ia2_sealed, wanted_alias) == IA2_SEALED_ALIAS, "switch.S reads it");
+_Static_assert(offsetof(union ia2_sealed, legacy) == IA2_SEALED_LEGACY, "switch.S reads it");
 _Static_assert(offsetof(union ia2_sealed, fsgsbase) == IA2_SEALED_FSGSBASE, "switch.S reads it");
 _Static_assert(offsetof(union ia2_sealed, runtime_bits) == IA2_SEALED_BITS, "switch.S reads it");
 

@@ -18,11 +18,11 @@ union ia2_sealed {
         const uint32_t *wanted_alias; /* by thread slot: the PKRU that was meant; read-only for everyone (switch.S) */
         uint32_t runtime_bits;        /* the two bits in PKRU of the runtime's own key, 0: it has none */
         bool fsgsbase;                /* RDFSBASE is allowed */
+        bool legacy;                  /* IA2_EXIT_FORCE_LEGACY: hooks pass on, exit drops all protection (legacy.h) */
         uint32_t pkru_offset;         /* of PKRU in the XSAVE area of a signal frame */
         uint32_t *wanted;             /* the same memory as wanted_alias, for the runtime to write */
         struct ia2_real real;
         bool ready;              /* the runtime is set up: hooks may do more than pass on */
-        bool legacy;             /* IA2_EXIT_FORCE_LEGACY: hooks pass on, exit drops all protection (legacy.h) */
         bool tracing;            /* events go out */
         bool watching;           /* events or counters go out */
         bool allow_all;          /* IA2_EXIT_ALLOW_ALL: every destructor gets all rights */

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "attach.h"
 #include "backend.h"
 #include "dispatch.h"
-#include "frame.h"
 #include "gate.h"
 #include "kernel_action.h"
 #include "objects.h"
@@ -62,8 +62,9 @@ static bool stands_for(int number, const struct ia2_kernel_action *action) {
 }
 
 static long install_own(int number) {
-    /* SIGSYS on the ordinary stack: a handler of the program's that interrupts a blocking call must find room there. */
-    unsigned long stack = number == SIGSYS ? 0 : SA_ONSTACK;
+    /* SIGSYS on the ordinary stack, unless that is a compartment's: a handler of the program's that interrupts a blocking call must find
+     * room there. */
+    unsigned long stack = number == SIGSYS && !ia2_host_attached() ? 0 : SA_ONSTACK;
     const struct ia2_kernel_action action = {
         .handler = (uintptr_t)own_handler(number),
         .flags = SA_SIGINFO | SA_NODEFER | SA_RESTART | IA2_SA_RESTORER | stack,
@@ -150,7 +151,11 @@ static void change_all(void (*change)(void)) {
 
 const char *ia2_signals_take(void) {
     change_all(take_all);
-    return taken[SIGSEGV] && taken[SIGTRAP] ? NULL : "no handler of faults can be set";
+    if (!taken[SIGSEGV] || !taken[SIGTRAP]) {
+        ia2_signals_give_back();
+        return "no handler of faults can be set";
+    }
+    return NULL;
 }
 
 void ia2_signals_give_back(void) { change_all(give_all_back); }
@@ -200,7 +205,7 @@ static void call_with_rights(struct ia2_thread *thread, const struct ia2_call *c
 static void call_handler(struct ia2_thread *thread, uintptr_t handler, int number, siginfo_t *info, void *context) {
     const struct ia2_thread before = *thread;
     const uint32_t slot = ia2_thread_slot(thread);
-    const uintptr_t sp = ia2_call_sp[slot];
+    const uintptr_t sp = ia2_call_sp[slot + IA2_THREADS];
     const uint32_t around = ia2_sealed.runtime_bits ? ia2_sealed.wanted[slot + IA2_THREADS] : 0;
     const uint32_t wanted = ia2_sealed.runtime_bits ? ia2_sealed.wanted[slot] : 0;
     const struct ia2_rights rights = rights_of_handler(handler);
@@ -209,16 +214,18 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
     const struct ia2_call call = {.function = handler,
                                   .arguments = {(uintptr_t)(unsigned)number, (uintptr_t)info, (uintptr_t)context},
                                   .stack = stack_for(thread, context),
-                                  .slot = slot};
+                                  .slot = slot,
+                                  .place = slot + IA2_THREADS};
     thread->intercepted = before.in_handler ? before.intercepted : intercepted;
     thread->handler_sp = call.stack ? call.stack : (uintptr_t)__builtin_frame_address(0);
     thread->in_handler++;
     thread->resting = false;
     call_with_rights(thread, &call, enforced ? &rights : NULL);
+    ia2_pieces_change(); /* its system calls were not dispatched */
     thread->in_handler = before.in_handler;
     thread->handler_sp = before.handler_sp;
     thread->resting = before.resting;
-    ia2_call_sp[slot] = sp;
+    ia2_call_sp[slot + IA2_THREADS] = sp;
     if (ia2_sealed.runtime_bits) {
         ia2_sealed.wanted[slot] = wanted;
         ia2_sealed.wanted[slot + IA2_THREADS] = around;
@@ -343,9 +350,12 @@ static long change_action(int number, const struct ia2_kernel_action *action) {
 
 static long change_locked(int number, const struct ia2_kernel_action *action, struct ia2_kernel_action *before) {
     long result = set_action(number, NULL, before);
-    ia2_signals_translate(number, before);
-    if (result != 0 || !action) {
+    if (result != 0) {
         return result;
+    }
+    ia2_signals_translate(number, before);
+    if (!action) {
+        return 0;
     }
     struct ia2_kernel_action wanted = *action;
     if (!(wanted.flags & IA2_SA_RESTORER)) { /* what glibc would have put there, as far as that is known */
@@ -366,32 +376,5 @@ long ia2_signals_change(int number, const struct ia2_kernel_action *action, stru
         ia2_lock_give(&changing);
     }
     release_signals(mask);
-    return result;
-}
-
-/* Calls after which there is other memory to close. */
-static bool changes_mappings(long number) {
-    return number == SYS_mprotect || number == SYS_pkey_mprotect || number == SYS_mmap || number == SYS_munmap ||
-           number == SYS_mremap;
-}
-
-long ia2_syscall_as(const ucontext_t *context, long number, const long arguments[6]) {
-    const uint32_t bits = ia2_sealed.runtime_bits;
-    const uint32_t slot = ia2_thread_slot(ia2_self());
-    uint32_t wanted = 0;
-    if (bits) {
-        wanted = ia2_sealed.wanted[slot];
-        ia2_sealed.wanted[slot] = ia2_frame_pkru(context);
-        ia2_pkru_close(ia2_sealed.wanted[slot], slot);
-    }
-    long result =
-        ia2_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
-    if (bits) {
-        ia2_handler_open();
-        ia2_sealed.wanted[slot] = wanted;
-    }
-    if (changes_mappings(number)) {
-        ia2_pieces_change();
-    }
     return result;
 }

@@ -39,7 +39,7 @@ static void end_step(struct ia2_thread *thread, ucontext_t *context) {
     for (uint8_t i = 0; i < thread->stepping && ia2_sealed.backend == IA2_BACKEND_MPROTECT; i++) {
         if (ia2_closed_at(thread, thread->step_pages[i])) {
             ia2_count(&ia2_counters.mprotect);
-            ia2_mprotect(thread->step_pages[i], IA2_PAGE, PROT_NONE);
+            ia2_mprotect(thread->step_pages[i], IA2_PAGE, ia2_opened_with(thread, thread->step_pages[i]));
         }
     }
     thread->stepping = 0;

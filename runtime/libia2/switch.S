@@ -10,6 +10,7 @@
 #define CALL_ARGUMENTS 8
 #define CALL_STACK 32
 #define CALL_SLOT 40
+#define CALL_PLACE 44
 
 /* Begins and ends a function that the rest of the runtime calls. */
 .macro function name
@@ -108,6 +109,15 @@ function ia2_pkru_close
     ret
 end ia2_pkru_close
 
+/* void ia2_pkru_legacy(void): everything open, where the constructor chose legacy mode. */
+function ia2_pkru_legacy
+    xorl    %eax, %eax
+    load_pkru
+    cmpb    $0, ia2_sealed + IA2_SEALED_LEGACY(%rip)
+    je      .Lbroken
+    ret
+end ia2_pkru_legacy
+
 .Lbroken:
     ud2                                         /* PKRU is not what the runtime wanted: end here and now */
 
@@ -178,12 +188,14 @@ end ia2_pkru_close
 2:
 .endm
 
-/* RDI is the struct ia2_call: takes everything out of it, the function into RBX and the slot into R12, and goes to its stack. */
+/* RDI is the struct ia2_call: takes everything out of it, the function into RBX, the slot into R12, the place of the stack
+ * pointer into R14, and goes to its stack. */
 .macro take_call
     movq    CALL_FUNCTION(%rdi), %rbx
     movl    CALL_SLOT(%rdi), %r12d
+    movl    CALL_PLACE(%rdi), %r14d
     leaq    ia2_call_sp(%rip), %rax
-    movq    %rsp, (%rax, %r12, 8)
+    movq    %rsp, (%rax, %r14, 8)
     movq    CALL_STACK(%rdi), %rcx
     movq    CALL_ARGUMENTS + 8(%rdi), %rsi
     movq    CALL_ARGUMENTS + 16(%rdi), %r8
@@ -198,7 +210,7 @@ function ia2_call
     take_call
     movq    %r8, %rdx
     call    *%rbx
-    leaq    -(48 + 16)(%rbp), %rsp              /* back from that stack */
+    leaq    -IA2_CALL_FRAME(%rbp), %rsp              /* back from that stack */
     xorl    %eax, %eax
     .cfi_remember_state
     restore_frame
@@ -206,7 +218,6 @@ function ia2_call
     .globl  ia2_call_abandoned
     .hidden ia2_call_abandoned
 ia2_call_abandoned:
-    leaq    48 + 16(%rsp), %rbp                 /* what save_frame made of it: the unwinder needs it */
     recover
     movl    $1, %eax
     restore_frame
@@ -231,20 +242,22 @@ function ia2_call_pku
     pkru_around r12, r12d
     cmpl    %ecx, %ebx
     jne     .Lbroken
+    andl    $(2 * IA2_THREADS - 1), %r14d
     leaq    ia2_call_sp(%rip), %rdx
-    movq    (%rdx, %r12, 8), %rsp               /* not from a register or a stack that the destructor could write */
-    leaq    48 + 16(%rsp), %rbp
+    movq    (%rdx, %r14, 8), %rsp               /* not from a register or a stack that the destructor could write */
+    leaq    IA2_CALL_FRAME(%rsp), %rbp
     testl   %r13d, %r13d
     jz      3f
     recover
 3:  movl    %r13d, %eax
+    .cfi_remember_state
     restore_frame
+    .cfi_restore_state
     .hidden __ehdr_start
     .hidden etext
     .globl  ia2_call_pku_abandoned
     .hidden ia2_call_pku_abandoned
 ia2_call_pku_abandoned:
-    .cfi_def_cfa %rbp, 16
     movl    $1, %r13d
     jmp     .Lreopen
 end ia2_call_pku

@@ -8,9 +8,9 @@
  * object->why_not says why and everything is as before. Only under the lock of the table. */
 void ia2_take_over(struct ia2_object *object, uint32_t slot);
 
-/* Around calls of ia2_take_over(): the cells that ld.so reads become writable, and read-only again. False: they cannot be written. */
-bool ia2_cells_open(void);
-void ia2_cells_close(void);
+/* Around calls of ia2_take_over(). False: they cannot be made. */
+bool ia2_takeover_begin(void);
+void ia2_takeover_end(void);
 extern uintptr_t ia2_fini_cells[IA2_MAX_OBJECTS];
 
 /* The `register` events of what was taken over. */

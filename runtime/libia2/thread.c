@@ -16,6 +16,10 @@ static uint32_t highest; /* slot handed out so far; only under the lock */
 
 /* A slot whose thread is gone: the kernel does not know its number any more. Its stack is kept for the next one. */
 static bool is_gone(const struct ia2_thread *thread) {
+    if (thread->pid !=
+        (uint32_t)ia2_getpid()) { /* from before a fork: only the one that forked may be in need of what it says */
+        return thread->depth == 0 && !thread->closing;
+    }
     return ia2_syscall3(SYS_tgkill, ia2_getpid(), thread->tid, 0) == -ESRCH;
 }
 
@@ -44,7 +48,7 @@ struct ia2_thread *ia2_thread_slow(void) {
     }
     struct ia2_thread *thread = find_slot(base);
     uint32_t pid = (uint32_t)ia2_getpid();
-    bool forked = thread->base == base && thread->pid != pid; /* the same thread, in a child */
+    bool forked = thread->base == base && thread->pid != pid && tid == pid; /* the same thread, in a child */
     if (thread != ia2_threads && !forked && (thread->base != base || thread->tid != tid)) {
         void *stack = thread->alternate_stack;
         *thread = (struct ia2_thread){.base = base, .alternate_stack = stack};

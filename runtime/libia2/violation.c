@@ -71,8 +71,7 @@ static void open_page(struct ia2_thread *thread, const struct ia2_piece *piece, 
     ia2_mprotect(page, IA2_PAGE, protection);
 }
 
-/* The protection with which the page was opened for this destructor, 0: it was not. */
-static int opened_with(const struct ia2_thread *thread, uintptr_t address) {
+int ia2_opened_with(const struct ia2_thread *thread, uintptr_t address) {
     for (uint8_t i = 0; i < thread->touched; i++) {
         if (((thread->touched_pages[i] ^ address) & ~(uintptr_t)(IA2_PAGE - 1)) == 0) {
             return (int)(thread->touched_pages[i] & (IA2_PAGE - 1));
@@ -83,7 +82,7 @@ static int opened_with(const struct ia2_thread *thread, uintptr_t address) {
 
 /* Is the page open already, as far as the object itself ever had it? Then the fault is no touch of closed memory. */
 static bool is_fully_open(const struct ia2_thread *thread, const struct ia2_piece *piece, uintptr_t address) {
-    return opened_with(thread, address) == piece->protection;
+    return ia2_opened_with(thread, address) == piece->protection;
 }
 
 static void open_key(struct ia2_thread *thread, ucontext_t *context, unsigned key, bool write) {
@@ -96,7 +95,10 @@ static void open_key(struct ia2_thread *thread, ucontext_t *context, unsigned ke
 static void abandon(const struct ia2_thread *thread, ucontext_t *context) {
     greg_t *registers = context->uc_mcontext.gregs;
     uint32_t slot = ia2_thread_slot(thread);
-    registers[REG_RSP] = (greg_t)ia2_call_sp[slot];
+    uint32_t place = thread->in_handler ? slot + IA2_THREADS : slot;
+    registers[REG_RSP] = (greg_t)ia2_call_sp[place];
+    registers[REG_R14] = (greg_t)place;
+    registers[REG_RBP] = (greg_t)ia2_call_sp[place] + IA2_CALL_FRAME;
     registers[REG_R12] = (greg_t)slot;
     registers[REG_RIP] = (greg_t)(by_keys() ? ia2_call_pku_abandoned : ia2_call_abandoned);
     registers[REG_EFL] &= ~(greg_t)(IA2_TRAP_FLAG | 0x400); /* and the direction flag */
@@ -230,7 +232,7 @@ static bool is_closed_to(const struct ia2_thread *thread, const struct ia2_piece
         unsigned key = ia2_key_of(piece->compartment);
         return key != 0 && (thread->pkru >> (2 * key) & (write ? 3u : 1u)) != 0;
     }
-    int open = opened_with(thread, address);
+    int open = ia2_opened_with(thread, address);
     return !(open & (write ? PROT_WRITE : PROT_READ)) && (piece->protection & (write ? PROT_WRITE : PROT_READ));
 }
 

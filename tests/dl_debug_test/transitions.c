@@ -9,16 +9,15 @@
 
 enum { KEYS = 16, THREADS = 64, DEPTH = 32, NOBODY = -1 };
 
-static const unsigned long shared_only = 0xfffffffc;
-
-/* The walk through a trace. Under `pku` the values are the register's: which key a compartment has, and what is open before the
- * exit begins, is learned at the first sight and must not change. */
+/* The walk through a trace. Under `pku` the values are the register's, where keys that are not the runtime's keep the bits that
+ * they had: which keys are its own, and which of them a compartment has, is learned at the first sight and must not change. */
 struct walk {
     bool virtual;
     bool exiting;
-    bool knows_open;
-    unsigned long open; /* the value where nothing is closed yet */
-    long key_of[KEYS];  /* by compartment; 0 while not known */
+    bool learned;
+    unsigned long open;   /* the value where nothing is closed yet */
+    unsigned long shared; /* the value that opens shared memory only */
+    long key_of[KEYS];    /* by compartment; 0 while not known */
     struct thread {
         long id;
         size_t depth;
@@ -73,20 +72,39 @@ static long expected_owner(const json_t *enter) {
 
 static unsigned long with_key(unsigned long value, long key) { return value & ~(3ul << (2 * key)); }
 
-/* Which one key `value` opens beside key 0; 0 for none; fails the test for any other value. */
-static long key_in(unsigned long value, const json_t *event) {
-    for (long key = 0; key < KEYS; key++)
-        if (value == with_key(shared_only, key))
+static unsigned long field(unsigned long value, long key) { return value >> (2 * key) & 3; }
+
+/* Which one key `value` opens that is closed in `closed`; fails the test when that is not the only difference. */
+static long key_in(unsigned long value, unsigned long closed, const json_t *event) {
+    for (long key = 1; key < KEYS; key++)
+        if (field(closed, key) == 3 && value == with_key(closed, key))
             return key;
-    cr_assert_fail("not one key: %s", json_dumps(event, 0));
+    cr_assert_fail("not one key beside %#lx: %s", closed, json_dumps(event, 0));
     return 0;
 }
 
+/* From the first destructor's `pkru_before`: before the exit the keys of compartments are open, in it they are closed. */
+static void learn(struct walk *walk, const json_t *enter) {
+    unsigned long before = address_of(enter, "pkru_before");
+
+    if (walk->learned)
+        return;
+    walk->learned = true;
+    walk->open = walk->virtual ? 0 : before;
+    walk->shared = walk->virtual ? 0xfffffffc : before;
+    for (long key = 1; key < KEYS && !walk->virtual; key++)
+        if (walk->exiting && field(before, key) == 3)
+            walk->open = with_key(walk->open, key);
+        else if (!walk->exiting && field(before, key) == 0)
+            walk->shared |= 3ul << (2 * key);
+    cr_assert_neq(walk->open, walk->shared, "no key is the runtime's: %s", json_dumps(enter, 0));
+}
+
 static long key_for(struct walk *walk, long compartment, unsigned long value, const json_t *event) {
-    if (compartment == 0 || walk->virtual)
+    if (walk->virtual)
         return compartment;
     if (walk->key_of[compartment] == 0) {
-        walk->key_of[compartment] = key_in(value, event);
+        walk->key_of[compartment] = key_in(value, walk->shared, event);
         for (long other = 1; other < KEYS; other++)
             cr_expect(other == compartment || walk->key_of[other] != walk->key_of[compartment],
                       "compartments %ld and %ld have one key", other, compartment);
@@ -98,23 +116,21 @@ static unsigned long expected_wanted(struct walk *walk, const json_t *enter) {
     unsigned long value = address_of(enter, "pkru_wanted");
     long owner = expected_owner(enter);
 
-    if (owner == NOBODY)
-        return 0;
-    if (flag_of(enter, "vague")) /* inline_variable.hpp: registered by library_vague (6), lies in library_cxx (3) */
-        return walk->virtual ? with_key(with_key(shared_only, 6), 3) : value;
-    return with_key(shared_only, key_for(walk, owner, value, enter));
+    if (owner == NOBODY) { /* everything: each key that a compartment is known by */
+        for (long compartment = 1; compartment < KEYS; compartment++)
+            cr_expect_eq(field(value, walk->key_of[compartment]), 0, "%s", json_dumps(enter, 0));
+        return walk->virtual ? 0 : value;
+    }
+    if (flag_of(enter, "vague")) { /* inline_variable.hpp: registered by library_vague (6), lies in library_cxx (3) */
+        unsigned long other = with_key(walk->shared, walk->virtual ? 3 : walk->key_of[3]);
+
+        return with_key(other, walk->virtual ? 6 : key_in(value, other, enter));
+    }
+    return owner == 0 ? walk->shared : with_key(walk->shared, key_for(walk, owner, value, enter));
 }
 
 /* Between destructors: all open before the exit begins, only shared memory from then on. */
-static unsigned long expected_resting(struct walk *walk, const json_t *enter) {
-    if (walk->exiting)
-        return shared_only;
-    if (!walk->virtual && !walk->knows_open) {
-        walk->open = address_of(enter, "pkru_before");
-        walk->knows_open = true;
-    }
-    return walk->open;
-}
+static unsigned long expected_resting(const struct walk *walk) { return walk->exiting ? walk->shared : walk->open; }
 
 /* ---- the walk ---- */
 
@@ -122,10 +138,11 @@ static bool is_null(const json_t *event, const char *member) { return json_is_nu
 
 static void check_entered(struct walk *walk, const json_t *enter, const char *backend) {
     struct thread *thread = thread_of(walk, enter);
-    unsigned long before = thread->depth > 0 ? address_of(thread->running[thread->depth - 1], "pkru_wanted")
-                                             : expected_resting(walk, enter);
     long owner = expected_owner(enter);
+    unsigned long before;
 
+    learn(walk, enter);
+    before = thread->depth > 0 ? address_of(thread->running[thread->depth - 1], "pkru_wanted") : expected_resting(walk);
     cr_expect_eq(number_of(enter, "owner"), owner, "owner %ld, expected %ld: %s", number_of(enter, "owner"), owner,
                  json_dumps(enter, 0));
     cr_expect_eq(number_of(enter, "depth"), (long)thread->depth, "%s", json_dumps(enter, 0));

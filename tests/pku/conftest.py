@@ -13,6 +13,8 @@ import pytest
 #: The flags in /proc/cpuinfo of a CPU and a kernel that have protection keys.
 NEEDED = {"pku", "ospke"}
 
+pytest.register_assert_rewrite(f"{__package__}.running")
+
 collect_ignore_glob = [] if os.environ.get("IA2EXIT_PKU") == "1" else ["test_*.py"]
 
 

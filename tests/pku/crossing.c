@@ -15,7 +15,7 @@ static void main_at_exit(void) { CHECK_OWN(main_at_exit, &own); }
 /* Code of main with the rights of `a`. */
 
 static void writes(void) {
-    b_touch(1);
+    b_data = 2;
     rights_tell("after_touch", (uintptr_t)writes, (const void *)&b_data);
 }
 

@@ -1,6 +1,6 @@
-/* A destructor of `a` jumps to every WRPKRU in libia2.so with registers and a stack of its choosing: `gadgets [own]`. An
- * attempt pays when control comes back with more rights than before. With `own` the target is a WRPKRU of this program
- * that nobody looks after, to show that the attempts are sound. */
+/* A destructor of `a` jumps to every WRPKRU in libia2.so with registers and a stack of its choosing: `gadgets [own]`.
+ * An attempt pays when control comes back with more rights than before. With `own` the target is a WRPKRU of this
+ * program that nobody looks after, to show that the attempts are sound. */
 #include <link.h>
 #include <stddef.h>
 #include <stdlib.h>

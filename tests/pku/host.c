@@ -18,7 +18,8 @@ static const uint32_t shared_pkru = 0xfffffffc;
 
 static int keys[HOST_COMPARTMENTS + 1]; /* of compartment 0: key 0 */
 
-/* The calling thread's stacks: where each begins, and where it is free from (of the one that runs: as it was when entered). */
+/* The calling thread's stacks: where each begins, and where it is free from (of the one that runs: as it was when
+ * entered). */
 static _Thread_local char *bottoms[HOST_COMPARTMENTS + 1];
 static _Thread_local char *tops[HOST_COMPARTMENTS + 1];
 static _Thread_local uint32_t present; /* the compartment that runs, 0: none */
@@ -34,9 +35,9 @@ int host_key(uint32_t compartment) { return compartment <= HOST_COMPARTMENTS ? k
 
 uint32_t host_pkru(uint32_t compartment) { return shared_pkru & ~(3u << (2 * keys[compartment])); }
 
-/* Top of the free part of the calling thread's stack for a compartment; made when first asked for. */
+/* Top of the free part of the calling thread's stack for a compartment, 0 (everyone's) included; made on demand. */
 static void *stack_of(uint32_t compartment) {
-    if (compartment == 0 || compartment > HOST_COMPARTMENTS) {
+    if (compartment > HOST_COMPARTMENTS) {
         return NULL;
     }
     if (!bottoms[compartment]) {
@@ -64,7 +65,9 @@ int host_call(uint32_t compartment, int (*function)(void *), void *argument) {
     present = compartment;
     int result = host_gate(function, argument, stack_of(compartment), host_pkru(compartment), rights_now());
     present = before;
-    tops[before] = top;
+    if (before) {
+        tops[before] = top;
+    }
     return result;
 }
 
@@ -74,7 +77,7 @@ int host_attach(void) {
     return ia2_exit_attach(&host);
 }
 
-/* The writable pages of the object at `slot`'s address, less RELRO. */
+/* The object at `address`: its writable pages, less RELRO, get `key`. */
 struct wanted {
     uintptr_t address;
     int key;

@@ -1,5 +1,5 @@
-/* A small host runtime of the kind that IA2 is (libpku_host.so, shared): it owns the protection keys, has tagged the pages of
- * the objects that it was told of, and runs each compartment with its own rights on a stack of its own. */
+/* A small host runtime of the kind that IA2 is (libpku_host.so, shared): it owns the protection keys, has tagged the
+ * pages of the objects that it was told of, and runs each compartment with its own rights on a stack of its own. */
 #ifndef HOST_H
 #define HOST_H
 

@@ -1,7 +1,7 @@
 # int host_gate(int (*function)(void *), void *argument, void *stack, uint32_t inside, uint32_t outside)
 #
-# Calls function(argument) on `stack` with PKRU `inside`, and comes back with PKRU `outside`. Between the two values of PKRU
-# nothing is touched: each may close the stack of the other.
+# Calls function(argument) on `stack` with PKRU `inside`, and comes back with PKRU `outside`. Between the two values of
+# PKRU nothing is touched: each may close the stack of the other.
         .text
         .globl  host_gate
         .hidden host_gate

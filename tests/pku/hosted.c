@@ -1,5 +1,5 @@
-/* A program under a host runtime: `hosted SCENARIO [PLUGIN]`. Main, libpku_a.so, libpku_b.so and the plugin have keys and
- * stacks of the host's; PKRU is restricted from then on, in main too. */
+/* A program under a host runtime: `hosted SCENARIO [PLUGIN]`. Main, libpku_a.so, libpku_b.so and the plugin have keys
+ * and stacks of the host's; PKRU is restricted from then on, in main too. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>

@@ -4,7 +4,6 @@
 #include <sys/mman.h>
 
 #include "ia2_exit_note.h"
-#include "library.h"
 #include "rights.h"
 
 IA2_EXIT_COMPARTMENT(1);
@@ -29,7 +28,6 @@ static void main_at_exit(void) {
     int key = rights_key_of((const void *)&own);
     rights_tell("main_at_exit", (uintptr_t)main_at_exit, (const void *)&own);
     CHECK(key != 0 && rights_open(pkru, key));
-    CHECK(!rights_open(pkru, rights_key_of((const void *)&a_data)));
     CHECK(rights_open(pkru, rights_key_of(writable)));
     CHECK((pkru >> (2 * rights_key_of(readable)) & 3u) == PKEY_DISABLE_WRITE);
     *writable = *readable + 1;

@@ -1,5 +1,5 @@
-/* Destructors of three compartments in the exit phase, in an unmodified program: `kinds`. Between them run handlers that
- * reached glibc behind the runtime's back. */
+/* Destructors of three compartments in the exit phase, in an unmodified program: `kinds`. Between them run handlers
+ * that reached glibc behind the runtime's back. */
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdlib.h>

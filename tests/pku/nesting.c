@@ -40,13 +40,8 @@ static void main_unloads(void) {
     CHECK_OWN(main_unloads, &own);
 }
 
-/* What a destructor of a library calls: code of this object with the library's rights, so it touches nothing of main. */
+/* What a destructor of a library calls: code of this object with its rights, so it touches nothing of main. */
 static void exits(void) { exit(4); }
-
-static void registers(void) {
-    CHECK(atexit(main_at_exit) == 0);
-    b_register();
-}
 
 static void forks(void) {
     uint32_t before = rights_now();
@@ -101,7 +96,7 @@ int main(int argc, char **argv) {
         return 3;
     }
     if (strcmp(scenario, "register") == 0) {
-        a_register_action(registers);
+        a_register_action(a_register);
         return 3;
     }
     if (strcmp(scenario, "fork") == 0) {

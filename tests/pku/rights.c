@@ -173,7 +173,6 @@ void rights_check_own(const char *name, uintptr_t function, volatile int *own) {
     for (int other = 1; key == 0 && other < 16; other++) {
         key = rights_open(pkru, other) ? other : 0;
     }
-    CHECK(key != 0);
     CHECK(rights_only(pkru, key));
     *own += 1;
 }

@@ -1,5 +1,6 @@
-/* What a program can find out about its own rights: the register, and the keys of pages as the kernel has them. Compiled
- * into every object of these tests; uses neither static data nor stdio, so that it works with everything closed. */
+/* What a program can find out about its own rights: the register, and the keys of pages as the kernel has them.
+ * Compiled into every object of these tests; uses neither static data nor stdio, so that it works with everything
+ * closed. */
 #ifndef RIGHTS_H
 #define RIGHTS_H
 
@@ -20,16 +21,16 @@ int rights_key_of(const void *address);
 /* Bit k: some page of the process has key k. */
 uint32_t rights_keys_in_use(void);
 
-/* Whether key 0 and `key` are open in that value, and no other key can be read or written. (A key that nobody has is closed
- * to reading by the kernel; whether its bit for writing is set, too, is of no consequence.) */
+/* Whether key 0 and `key` are open in that value, and no other key can be read or written. (A key that nobody has is
+ * closed to reading by the kernel; whether its bit for writing is set, too, is of no consequence.) */
 bool rights_only(uint32_t pkru, int key);
 
-/* Writes "NAME PKRU KEY STACK ADDRESS\n" (PKRU and ADDRESS hexadecimal) to standard output: the rights of the caller now,
- * the keys of its page `own` and of its stack, and which function it is. */
+/* Writes "NAME PKRU KEY STACK ADDRESS\n" (PKRU and ADDRESS hexadecimal) to standard output: the rights of the caller
+ * now, the keys of its page `own` and of its stack, and which function it is. */
 void rights_tell(const char *name, uintptr_t function, const void *own);
 
 /* The caller, a destructor, has the rights of one compartment: told as above; key 0 and that of `own` are open, every
- * other key is closed. (Before the exit phase `own` may still have key 0: then it is some one key.) `own` is written. */
+ * other key is closed. (`own` may still have key 0 before exit: then at most one more is.) `own` gets written. */
 void rights_check_own(const char *name, uintptr_t function, volatile int *own);
 
 #define CHECK_OWN(function, own) CHECK_OWN_(function, own)

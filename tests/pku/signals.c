@@ -1,5 +1,5 @@
-/* Signal handlers of the program while a library's destructor runs: `signals SCENARIO`. The kernel starts a handler with
- * only key 0 open; the program does not know that. */
+/* Signal handlers of the program while a library's destructor runs: `signals SCENARIO`. The kernel starts a handler
+ * with only key 0 open; the program does not know that. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Destructors that only tell their rights: `tells`. One of them is code that lies in no object, registered by such code:
- * nobody owns it. */
+/* Destructors that only tell their rights: `tells`. One of them is code that lies in no object, registered by such
+ * code: nobody owns it. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

@@ -18,6 +18,6 @@ def test_a_handler_touches_its_own_objects_data(scenario: str) -> None:
 
 
 def test_the_programs_own_sigsegv_handler_gets_its_own_faults() -> None:
-    outcome = orderly(run("signals", "own-fault"))
+    outcome = orderly(run("signals", "own-fault"), faults=1)
     assert outcome.said[:6] == ["a_act", "own fault", "after handler", "a_act", *REST]
     agrees(outcome)

@@ -62,7 +62,7 @@ static void *touch_once(void *unused) {
     return unused;
 }
 
-/* Called by a library's destructor: the thread begins with the rights of that destructor, and may touch all the same. */
+/* Called by a library's destructor: the thread begins with that destructor's rights, and may touch all the same. */
 static void starts_thread(void) {
     pthread_t started;
     CHECK(pthread_create(&started, NULL, touch_once, NULL) == 0);

@@ -113,6 +113,14 @@ Test(records_sealed, a_number_that_is_gone_is_refused) {
 
 /* ---- whole records ----------------------------------------------------------------------------------------------------------------- */
 
+Test(records_sealed, a_record_is_no_other_one) {
+    struct exit_record *one = make(0);
+    struct exit_record *other = make(0);
+    memcpy(other, one, sizeof *other);
+    cr_expect_eq(claim(other), FOUND, "copied with its code");
+    cr_expect_eq(claim(one), CLAIMED);
+}
+
 Test(records_sealed, a_code_holds_for_one_generation) {
     struct exit_record before;
     struct exit_record *record = make(0);

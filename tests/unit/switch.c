@@ -20,7 +20,7 @@
 #define SLOT 5u
 #define OWN_STACK 65536
 
-uintptr_t ia2_call_sp[IA2_THREADS]; /* run.c's, in the runtime */
+uintptr_t ia2_call_sp[2 * IA2_THREADS]; /* run.c's, in the runtime */
 
 static uint32_t wanted[2 * IA2_THREADS]; /* by slot: the rights of what is called, and of the code around it */
 static char own_stack[OWN_STACK] __attribute__((aligned(16)));
@@ -56,7 +56,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
     if (signal == SIGUSR1) {
         regs[REG_RIP] = (greg_t)(uintptr_t)abandoned_at;
         regs[REG_RSP] = (greg_t)ia2_call_sp[SLOT];
-        regs[REG_R12] = SLOT;
+        regs[REG_R12] = regs[REG_R14] = SLOT;
         return;
     }
     if (has_keys || !is_wrpkru((uintptr_t)regs[REG_RIP])) {
@@ -90,15 +90,16 @@ TestSuite(switch_to, .init = prepare, .timeout = 30);
 /* ---- what is called ----------------------------------------------------------------------------------------------------------------- */
 
 static struct {
-    uintptr_t first, second, sp, frame;
+    uintptr_t first, second, third, sp, frame;
     uint32_t pkru;
     unsigned calls;
 } seen;
 
-__attribute__((noinline)) static void note(uintptr_t first, uintptr_t second) {
+__attribute__((noinline)) static void note(uintptr_t first, uintptr_t second, uintptr_t third) {
     char here;
     seen.first = first;
     seen.second = second;
+    seen.third = third;
     seen.sp = (uintptr_t)&here;
     seen.frame = (uintptr_t)__builtin_frame_address(0);
     seen.pkru = pkru();
@@ -113,36 +114,35 @@ __asm__(
     "pushq $0x5fc0\nldmxcsr (%rsp)\nmovw $0x0c7f, (%rsp)\nfldcw (%rsp)\nstd\n" /* round up; single precision, truncate */
     "subq $4096, %rsp\nmovq %rsi, %rdi\nmovl $10, %esi\nmovl $62, %eax\nsyscall\nud2\n"); /* kill(pid, SIGUSR1) */
 
-typedef bool call(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack);
+typedef bool call_function(const struct ia2_call *call);
 
-static bool call_plain(uintptr_t function, uintptr_t first, uintptr_t second, uint32_t slot, void *stack) {
-    (void)stack;
-    return ia2_call(function, first, second, slot);
+static struct ia2_call make_call(void (*function)(void), uintptr_t first, uintptr_t second, void *stack) {
+    return (struct ia2_call){(uintptr_t)function, {first, second, ~first}, (uintptr_t)stack, SLOT, SLOT};
 }
+#define CALL(function, first, second, stack) make_call((void (*)(void))(function), first, second, stack)
 
 static const struct way {
     const char *name;
-    call *call;
+    call_function *call;
     const char *abandoned;
     void *stack;
 } ways[] = {
-    {"ia2_call", call_plain, ia2_call_abandoned, NULL},
+    {"ia2_call", ia2_call, ia2_call_abandoned, NULL},
+    {"ia2_call on another stack", ia2_call, ia2_call_abandoned, own_stack + OWN_STACK},
     {"ia2_call_pku", ia2_call_pku, ia2_call_pku_abandoned, NULL},
     {"ia2_call_pku on a stack of the compartment's own", ia2_call_pku, ia2_call_pku_abandoned, own_stack + OWN_STACK},
 };
 
-#define EACH_WAY(way) (const struct way *way = ways; way < ways + sizeof ways / sizeof *ways; way++)
+#define WAYS (sizeof ways / sizeof *ways)
 
 /* Calls with a value of its own in each register that is kept, and notes them, the result, RFLAGS and RSP before and after. */
 struct machine {
     uint64_t kept[6], result, flags, sp_before, sp_after;
 };
-void call_with_values(struct machine *machine, call *function, uintptr_t target, uintptr_t first, uintptr_t second,
-                      void *stack);
+void call_with_values(struct machine *machine, call_function *function, const struct ia2_call *call);
 __asm__(".text\ncall_with_values:\n"
         "pushq %rbx\npushq %rbp\npushq %r12\npushq %r13\npushq %r14\npushq %r15\npushq %rdi\n"
-        "movq %rsi, %rax\nmovq %rdx, %rdi\nmovq %rcx, %rsi\nmovq %r8, %rdx\nmovl $5, %ecx\nmovq %r9, %r8\n"
-        "movq (%rsp), %r9\nmovq %rsp, 64(%r9)\n"
+        "movq %rsp, 64(%rdi)\nmovq %rsi, %rax\nmovq %rdx, %rdi\n"
         "movq $1, %rbx\nmovq $2, %rbp\nmovq $3, %r12\nmovq $4, %r13\nmovq $5, %r14\nmovq $6, %r15\n"
         "call *%rax\n"
         "popq %rdi\npushfq\npopq %rcx\ncld\n"
@@ -168,53 +168,54 @@ static void expect_as_before(const struct machine *machine, const char *name) {
 /* ---- a call that returns --------------------------------------------------------------------------------------------------------------- */
 
 Test(switch_to, the_function_gets_its_arguments_and_the_caller_its_registers) {
-    for
-        EACH_WAY(way) {
-            struct machine machine;
-            memset(&seen, 0, sizeof seen);
-            call_with_values(&machine, way->call, (uintptr_t)note, 0x1122334455667788, UINT64_MAX, way->stack);
-            cr_expect_eq(seen.calls, 1, "%s", way->name);
-            cr_expect_eq(seen.first, 0x1122334455667788, "%s", way->name);
-            cr_expect_eq(seen.second, UINT64_MAX, "%s", way->name);
-            cr_expect_eq(machine.result, 0, "%s: it was not abandoned", way->name);
-            expect_as_before(&machine, way->name);
-        }
+    for (const struct way *way = ways; way < ways + WAYS; way++) {
+        struct machine machine;
+        memset(&seen, 0, sizeof seen);
+        const struct ia2_call call = CALL(note, 0x1122334455667788, UINT64_MAX, way->stack);
+        call_with_values(&machine, way->call, &call);
+        cr_expect_eq(seen.calls, 1, "%s", way->name);
+        cr_expect_eq(seen.first, 0x1122334455667788, "%s", way->name);
+        cr_expect_eq(seen.second, UINT64_MAX, "%s", way->name);
+        cr_expect_eq(seen.third, ~0x1122334455667788u, "%s", way->name);
+        cr_expect_eq(machine.result, 0, "%s: it was not abandoned", way->name);
+        expect_as_before(&machine, way->name);
+    }
 }
 
 Test(switch_to, the_stack_is_aligned_as_the_abi_wants_it) {
-    for
-        EACH_WAY(way) {
-            way->call((uintptr_t)note, 0, 0, SLOT, way->stack);
-            /* On entry RSP + 8 is a multiple of 16; the frame's RBP was pushed at once (System V ABI, section 3.2.2). */
-            cr_expect_eq(seen.frame % 16, 0, "%s: %lx", way->name, seen.frame);
-        }
+    for (const struct way *way = ways; way < ways + WAYS; way++) {
+        const struct ia2_call call = CALL(note, 0, 0, way->stack);
+        way->call(&call);
+        /* On entry RSP + 8 is a multiple of 16; the frame's RBP was pushed at once (System V ABI, section 3.2.2). */
+        cr_expect_eq(seen.frame % 16, 0, "%s: %lx", way->name, seen.frame);
+    }
 }
 
 Test(switch_to, a_stack_of_the_compartments_own_is_used_where_there_is_one) {
-    for
-        EACH_WAY(way) {
-            way->call((uintptr_t)note, 0, 0, SLOT, way->stack);
-            bool there = seen.sp - (uintptr_t)own_stack < OWN_STACK;
-            cr_expect_eq(there, way->stack != NULL, "%s", way->name);
-        }
+    for (const struct way *way = ways; way < ways + WAYS; way++) {
+        const struct ia2_call call = CALL(note, 0, 0, way->stack);
+        way->call(&call);
+        bool there = seen.sp - (uintptr_t)own_stack < OWN_STACK;
+        cr_expect_eq(there, way->stack != NULL, "%s", way->name);
+    }
 }
 
 /* ---- a call that is abandoned ------------------------------------------------------------------------------------------------------- */
 
 Test(switch_to, an_abandoned_call_leaves_the_machine_as_it_was) {
     const unsigned mxcsr = 0x1f80 | _MM_ROUND_DOWN;
-    for
-        EACH_WAY(way) {
-            struct machine machine;
-            _mm_setcsr(mxcsr);
-            uint16_t control = x87_control();
-            abandoned_at = way->abandoned;
-            call_with_values(&machine, way->call, (uintptr_t)spoil, 1, (uintptr_t)getpid(), way->stack);
-            cr_expect_eq(machine.result, 1, "%s: it was abandoned", way->name);
-            expect_as_before(&machine, way->name);
-            cr_expect_eq(_mm_getcsr(), mxcsr, "%s: MXCSR is %x", way->name, _mm_getcsr());
-            cr_expect_eq(x87_control(), control, "%s: the x87 control word is %x", way->name, x87_control());
-        }
+    for (const struct way *way = ways; way < ways + WAYS; way++) {
+        struct machine machine;
+        _mm_setcsr(mxcsr);
+        uint16_t control = x87_control();
+        abandoned_at = way->abandoned;
+        const struct ia2_call call = CALL(spoil, 1, (uintptr_t)getpid(), way->stack);
+        call_with_values(&machine, way->call, &call);
+        cr_expect_eq(machine.result, 1, "%s: it was abandoned", way->name);
+        expect_as_before(&machine, way->name);
+        cr_expect_eq(_mm_getcsr(), mxcsr, "%s: MXCSR is %x", way->name, _mm_getcsr());
+        cr_expect_eq(x87_control(), control, "%s: the x87 control word is %x", way->name, x87_control());
+    }
 }
 
 /* What the runtime does around each call (run.c): the outer call's stack pointer is put back. */
@@ -223,8 +224,8 @@ static unsigned inner_abandoned;
 
 static void call_inside(uintptr_t times, uintptr_t pid) {
     uintptr_t outer = ia2_call_sp[SLOT];
-    uintptr_t function = times > 1 ? (uintptr_t)call_inside : (uintptr_t)spoil;
-    inner_abandoned += nested_way->call(function, times - 1, pid, SLOT, NULL);
+    const struct ia2_call call = times > 1 ? CALL(call_inside, times - 1, pid, NULL) : CALL(spoil, 0, pid, NULL);
+    inner_abandoned += nested_way->call(&call);
     ia2_call_sp[SLOT] = outer;
     if (times == 2) {
         raise(SIGUSR1); /* this one, too, when the innermost is done with */
@@ -232,17 +233,17 @@ static void call_inside(uintptr_t times, uintptr_t pid) {
 }
 
 Test(switch_to, of_nested_calls_the_innermost_is_abandoned) {
-    for
-        EACH_WAY(way) {
-            struct machine machine;
-            nested_way = way;
-            inner_abandoned = 0;
-            abandoned_at = way->abandoned;
-            call_with_values(&machine, way->call, (uintptr_t)call_inside, 3, (uintptr_t)getpid(), way->stack);
-            cr_expect_eq(machine.result, 0, "%s: the outermost returned", way->name);
-            cr_expect_eq(inner_abandoned, 2, "%s: the two within it did not", way->name);
-            expect_as_before(&machine, way->name);
-        }
+    for (const struct way *way = ways; way < ways + WAYS; way++) {
+        struct machine machine;
+        nested_way = way;
+        inner_abandoned = 0;
+        abandoned_at = way->abandoned;
+        const struct ia2_call call = CALL(call_inside, 3, (uintptr_t)getpid(), way->stack);
+        call_with_values(&machine, way->call, &call);
+        cr_expect_eq(machine.result, 0, "%s: the outermost returned", way->name);
+        cr_expect_eq(inner_abandoned, 2, "%s: the two within it did not", way->name);
+        expect_as_before(&machine, way->name);
+    }
 }
 
 /* ---- PKRU ----------------------------------------------------------------------------------------------------------------------------- */
@@ -252,8 +253,9 @@ Test(switch_to, the_destructor_has_the_rights_that_are_wanted_and_then_the_runti
         struct machine machine;
         abandoned_at = ia2_call_pku_abandoned;
         loads.count = 0;
-        uintptr_t target = abandon ? (uintptr_t)spoil : (uintptr_t)note;
-        call_with_values(&machine, ia2_call_pku, target, 0, (uintptr_t)getpid(), NULL);
+        const uintptr_t pid = (uintptr_t)getpid();
+        const struct ia2_call call = abandon ? CALL(spoil, 0, pid, NULL) : CALL(note, 0, pid, NULL);
+        call_with_values(&machine, ia2_call_pku, &call);
         cr_expect(abandon || seen.pkru == RIGHTS, "%x", seen.pkru);
         cr_expect_eq(pkru(), AROUND & ~RUNTIME_BITS, "%x", pkru());
         if (!has_keys) {

@@ -206,3 +206,23 @@ Test(thread, a_child_goes_on_in_the_middle_of_a_destructor) {
         cr_expect_eq(in_child(goes_on, &hint), (int)ia2_thread_slot(thread), "hint %u", hint);
     }
 }
+
+static void *notice_traces(void *noticed) {
+    const struct ia2_thread *thread = ia2_self();
+    *(int *)noticed = thread->depth || thread->guarded || thread->closing || thread->running || !is_mine(thread);
+    return NULL;
+}
+
+static int starts_thread_there(void *stack) {
+    int noticed = 2;
+    on_thread(notice_traces, &noticed, stack);
+    return noticed;
+}
+
+/* The thread that had its stack there in the parent does not exist in the child. */
+Test(thread, a_new_thread_of_a_child_inherits_nothing) {
+    struct ia2_thread *thread;
+    void *stack = new_stack();
+    on_thread(leave_traces, &thread, stack);
+    cr_expect_eq(in_child(starts_thread_there, stack), 0);
+}

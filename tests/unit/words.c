@@ -118,3 +118,66 @@ Test(words, what_does_not_fit_is_left_out_and_the_line_ends) {
         cr_expect_eq(strspn(room.behind, "#"), sizeof room.behind, "nothing is written behind it");
     }
 }
+
+/* ---- standard error that the program has closed ------------------------------------------------------------------------------------ */
+
+/* Makes descriptor 2 one end of a pipe; returns the other one. */
+static int pipe_to_2(void) {
+    int ends[2];
+    cr_assert_eq(pipe2(ends, O_DIRECT | O_NONBLOCK), 0);
+    dup2(ends[1], 2);
+    if (ends[1] != 2) {
+        close(ends[1]);
+    }
+    return ends[0];
+}
+
+static void say_line(void) {
+    struct ia2_words words;
+    ia2_words_begin(&words, "said");
+    ia2_words_end(&words);
+}
+
+static bool got_line(int end) {
+    char text[16] = "";
+    return read(end, text, sizeof text) == 5 && memcmp(text, "said\n", 5) == 0;
+}
+
+Test(words, a_program_that_closes_standard_error_does_not_silence_us) {
+    int end = pipe_to_2();
+    ia2_words_keep();
+    say_line();
+    cr_expect(got_line(end));
+    close(2);
+    say_line();
+    cr_expect(got_line(end));
+}
+
+Test(words, a_file_that_the_program_opens_in_its_place_gets_no_line) {
+    int end = pipe_to_2();
+    ia2_words_keep();
+    int file = pipe_to_2();
+    say_line();
+    cr_expect(got_line(end));
+    cr_expect_not(got_line(file));
+}
+
+Test(words, the_copy_is_out_of_the_way_and_does_not_outlive_exec) {
+    enum { NUMBERS = 1000 };
+    bool before[NUMBERS];
+    int copies = 0;
+    pipe_to_2();
+    for (int number = 0; number < NUMBERS; number++) {
+        before[number] = fcntl(number, F_GETFD) >= 0;
+    }
+    ia2_words_keep();
+    for (int number = 0; number < NUMBERS; number++) {
+        int flags = fcntl(number, F_GETFD);
+        if (flags >= 0 && !before[number]) {
+            copies++;
+            cr_expect_geq(number, 100, "programs count on low numbers");
+            cr_expect(flags & FD_CLOEXEC);
+        }
+    }
+    cr_expect_eq(copies, 1);
+}
