@@ -33,6 +33,7 @@ set(IA2_UNWIND_SOURCES cfi.c cfi_expression.c cfi_find.c guard.S guard.c unwind.
 # ---- the tests, one a line: ia2_unit_test(crc32 crc32.c) ------------------------------------------------------------
 ia2_unit_test(cfi ${IA2_UNWIND_SOURCES})
 ia2_unit_test(config config.c system.c)
+ia2_unit_test(cookies cookies.c sealed.c system.c)
 ia2_unit_test(dynamic dynamic.c peek.c symbols.c system.c)
 ia2_unit_test(mappings mappings.c system.c)
 ia2_unit_test(peek peek.c system.c)

@@ -16,6 +16,17 @@ uint32_t ia2_host_pkru(uint16_t id) {
     return key > 0 && key <= (int)IA2_LAST_KEY ? host.shared_pkru & ~ia2_key_bits((unsigned)key) : host.shared_pkru;
 }
 
+int ia2_host_compartment(uint32_t pkru) {
+    const uint32_t bits = ia2_sealed.runtime_bits;
+    for (uint16_t id = 1; host.size != 0 && id <= IA2_LAST_KEY; id++) {
+        uint32_t own = ia2_host_pkru(id) | bits;
+        if (own == (pkru | bits) && own != (host.shared_pkru | bits)) {
+            return id;
+        }
+    }
+    return -1;
+}
+
 void *ia2_host_stack(uint16_t id) { return host.size != 0 && host.stack_of ? host.stack_of(id) : NULL; }
 
 static int attach(const struct ia2_exit_host *given) {

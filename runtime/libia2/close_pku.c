@@ -9,6 +9,7 @@
 #include "gate.h"
 #include "objects.h"
 #include "run.h"
+#include "signals.h"
 #include "system.h"
 #include "takeover.h"
 
@@ -75,11 +76,11 @@ static bool tag_range(uintptr_t start, uintptr_t end) {
 
 static bool is_open(uintptr_t page) {
     return page == (uintptr_t)&ia2_sealed || page == (uintptr_t)ia2_trampoline_return ||
-           page - (uintptr_t)ia2_fini_cells < sizeof ia2_fini_cells;
+           page == (uintptr_t)ia2_signals_taker || page - (uintptr_t)ia2_fini_cells < sizeof ia2_fini_cells;
 }
 
-/* All but the pages that must be readable whatever PKRU is: what the constructor decided, where trampolines return to, what ld.so takes
- * for arrays of destructors. */
+/* All but the pages that must be readable whatever PKRU is: what the constructor decided, where trampolines return to, whose signals
+ * are taken, what ld.so takes for arrays of destructors. */
 bool ia2_pku_tag_runtime(void) {
     const struct ia2_object *runtime = ia2_object(ia2_object_at((uintptr_t)&ia2_sealed));
     bool done = runtime->range_count > 0;

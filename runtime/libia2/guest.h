@@ -3,6 +3,7 @@
 #ifndef IA2_GUEST_H
 #define IA2_GUEST_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +17,11 @@
 long ia2_guest_sigaction(int number, const void *action, void *old, size_t size);
 long ia2_guest_sigprocmask(int how, const void *set, void *old, size_t size);
 long ia2_guest_sigaltstack(const void *stack, void *old, ucontext_t *context);
+
+/* sigaltstack for a hook: what is given is the hook's own memory, `sp` where its caller is. */
+long ia2_guest_change_stack(const stack_t *wanted, stack_t *before, uintptr_t sp);
+/* `stack` is what the kernel says: if that is ours, it becomes what the program wants. */
+void ia2_guest_translate_stack(stack_t *stack);
 
 /* ---- children that share this process's memory: they run without dispatch ------------------------------------------------------ */
 

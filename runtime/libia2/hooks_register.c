@@ -32,7 +32,7 @@ struct registration {
 
 /* A record whose owner is known, live and behind an open gate; NULL when there is no room or the runtime is not set up: the caller
  * then passes the registration on as it came, and the destructor runs uncovered (`bypassed`). */
-static inline struct exit_record *make_record(const struct registration *given) {
+static inline struct exit_record *make_record(const struct registration *given, uint32_t pkru) {
     struct exit_record *record = ia2_sealed.ready ? ia2_record_new() : NULL;
     if (!record) {
         ia2_count(&ia2_counters.bypassed);
@@ -51,6 +51,9 @@ static inline struct exit_record *make_record(const struct registration *given) 
     } else {
         ia2_owner_resolve(record);
     }
+    if (__builtin_expect(ia2_sealed.runtime_bits != 0, 0)) {
+        ia2_owner_restrict(record, pkru);
+    }
     ia2_record_publish(record);
     return record;
 }
@@ -58,7 +61,7 @@ static inline struct exit_record *make_record(const struct registration *given) 
 /* The number for glibc to keep; 0: pass the registration on. Legacy mode keeps nothing. */
 static inline ia2_record_number new_record(const struct registration *given) {
     uint32_t before = ia2_gate_open();
-    const struct exit_record *record = make_record(given);
+    const struct exit_record *record = make_record(given, before);
     ia2_record_number number = record ? atomic_load_explicit(&record->number, memory_order_relaxed) : 0;
     ia2_gate_close(before);
     return number;
@@ -190,7 +193,7 @@ static uint32_t take_stub(_Atomic ia2_record_number *table, uint32_t count, ia2_
 static uint32_t new_stub(const struct registration *given, _Atomic ia2_record_number *table, uint32_t count,
                          ia2_record_number *number) {
     uint32_t before = ia2_gate_open();
-    struct exit_record *record = make_record(given);
+    struct exit_record *record = make_record(given, before);
     uint32_t stub = count;
     if (record) {
         *number = atomic_load_explicit(&record->number, memory_order_relaxed);

@@ -12,6 +12,7 @@
 #include "secret.h"
 #include "stubs.h"
 #include "system.h"
+#include "words.h"
 
 void ia2_nothing(void) {}
 
@@ -113,6 +114,7 @@ static void start_legacy(void) {
 
 static void initialise(int argc, char **argv, char **envp) {
     ia2_first_argument = argc > 0 ? argv[0] : NULL;
+    ia2_words_remember();
     ia2_real_resolve();
     ia2_config_read(envp);
     const char *wrong = ia2_events_open();

@@ -17,25 +17,21 @@ struct ia2_loan ia2_loan_begin(void) {
     uint32_t before = ia2_gate_open();
     struct ia2_thread *thread = ia2_self();
     if (thread->closing && thread->depth > 0 && thread->pid == (uint32_t)ia2_getpid()) {
-        loan = (struct ia2_loan){.open = true, .pkru = thread->pkru, .rights = thread->rights};
         loan.intercepted = ia2_dispatch_intercept(false);
-        (void)ia2_close_enter(thread, &everything);
-        before = ia2_sealed.runtime_bits ? thread->pkru : before;
+        before = ia2_borrow(&loan.borrowed, &everything, before);
     }
     ia2_gate_close(before);
     return loan;
 }
 
 void ia2_loan_end(const struct ia2_loan *loan) {
-    if (!loan->open) {
+    if (!loan->borrowed.done) {
         return;
     }
-    uint32_t before = ia2_gate_open();
-    struct ia2_thread *thread = ia2_self();
-    (void)ia2_close_enter(thread, &loan->rights);
-    thread->pkru = loan->pkru;
+    (void)ia2_gate_open();
+    uint32_t before = ia2_borrow_end(&loan->borrowed);
     ia2_dispatch_intercept(loan->intercepted);
-    ia2_gate_close(ia2_sealed.runtime_bits ? loan->pkru : before);
+    ia2_gate_close(before);
 }
 
 /* A child that shares memory is about to run: what is closed is closed to it, too, and its system calls are not dispatched. All is open

@@ -3,15 +3,12 @@
 #define IA2_LOAN_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
-#include "thread.h"
+#include "borrow.h"
 
 struct ia2_loan {
-    bool open;
+    struct ia2_borrowed borrowed;
     bool intercepted;
-    uint32_t pkru;
-    struct ia2_rights rights;
 };
 
 /* Nothing to do outside the destructors of the exit phase, and in a child of vfork(), which must leave its parent's memory alone. */

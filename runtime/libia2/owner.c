@@ -1,5 +1,6 @@
 #include "owner.h"
 
+#include "attach.h"
 #include "objects.h"
 #include "run.h"
 #include "symbols.h"
@@ -113,5 +114,16 @@ void ia2_owner_of_fini(struct exit_record *record, uint32_t slot) {
         if (entry) {
             record->owner = (uint16_t)entry->compartment;
         }
+    }
+}
+
+void ia2_owner_restrict(struct exit_record *record, uint32_t pkru) {
+    int registrar = ia2_host_compartment(pkru);
+    if (registrar > 0 && record->owner != 0 && record->owner != registrar) {
+        if (!(record->flags & IA2_FOREIGN)) {
+            ia2_count(&ia2_counters.foreign);
+        }
+        record->flags = (uint8_t)((record->flags | IA2_FOREIGN) & ~IA2_VAGUE);
+        record->owner = (uint16_t)registrar;
     }
 }

@@ -8,6 +8,10 @@
  * Any thread; not in a signal handler (it may have to learn of a new object). */
 void ia2_owner_resolve(struct exit_record *record);
 
+/* Rule 5, under a host runtime that keeps PKRU restricted: it tells which compartment registers (`pkru`). Its own rights, if it names
+ * another's dso_handle. Before the record is published. */
+void ia2_owner_restrict(struct exit_record *record, uint32_t pkru);
+
 /* The same for a record of kind fini_array or fini of the object in `slot`. */
 void ia2_owner_of_fini(struct exit_record *record, uint32_t slot);
 

@@ -29,6 +29,14 @@ static const struct {
     {"posix_spawnp", offsetof(struct ia2_real, posix_spawnp)},
     {"system", offsetof(struct ia2_real, system)},
     {"popen", offsetof(struct ia2_real, popen)},
+    {"sigaction", offsetof(struct ia2_real, sigaction)},
+    {"signal", offsetof(struct ia2_real, signal)},
+    {"sysv_signal", offsetof(struct ia2_real, sysv_signal)},
+    {"sigset", offsetof(struct ia2_real, sigset)},
+    {"sigignore", offsetof(struct ia2_real, sigignore)},
+    {"siginterrupt", offsetof(struct ia2_real, siginterrupt)},
+    {"sigaltstack", offsetof(struct ia2_real, sigaltstack)},
+    {"fopencookie", offsetof(struct ia2_real, fopencookie)},
     {"__cxa_atexit", offsetof(struct ia2_real, cxa_atexit)}, /* last: it says that all are there */
 };
 

@@ -3,6 +3,7 @@
 #define IA2_REAL_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -33,6 +34,14 @@ struct ia2_real {
                         char *const[], char *const[]);
     int (*system)(const char *);
     FILE *(*popen)(const char *, const char *);
+    int (*sigaction)(int, const struct sigaction *, struct sigaction *);
+    void (*(*signal)(int, void (*)(int)))(int);
+    void (*(*sysv_signal)(int, void (*)(int)))(int);
+    void (*(*sigset)(int, void (*)(int)))(int);
+    int (*sigignore)(int);
+    int (*siginterrupt)(int, int);
+    int (*sigaltstack)(const stack_t *, stack_t *);
+    FILE *(*fopencookie)(void *, const char *, cookie_io_functions_t);
 };
 
 #define IA2_PUBLIC __attribute__((visibility("default")))

@@ -81,20 +81,13 @@ _Static_assert(offsetof(struct ia2_call, arguments) == 8 && offsetof(struct ia2_
                    offsetof(struct ia2_call, slot) == 40 && offsetof(struct ia2_call, place) == 44,
                "switch.S reads it");
 
-/* Is the code that had this PKRU the compartment's own? Only under a host runtime. */
-static bool is_of(uint32_t pkru, uint16_t compartment) {
-    uint32_t own = ia2_host_pkru(compartment);
-    return compartment != 0 && (pkru & ~own & ~ia2_sealed.runtime_bits) == 0 && own != ia2_host_pkru(0) &&
-           ((pkru ^ own) & ~ia2_sealed.runtime_bits) == 0;
-}
-
 /* Where the stack that a host runtime has for the owner ends now: where code of that compartment further out has left it, if any
  * runs. 0: stay on the present one. */
 static uintptr_t stack_for(const struct ia2_thread *thread, const struct exit_record *record) {
     uintptr_t sp = 0; /* where `at` left its caller's stack; of the record itself: here */
     for (const struct exit_record *at = record; at;) {
         const struct exit_record *below = at->outer ? ia2_record_at(at->outer - 1u) : NULL;
-        if (below ? below->owner == record->owner : is_of(at->outer_pkru, record->owner)) {
+        if (below ? below->owner == record->owner : ia2_host_compartment(at->outer_pkru) == record->owner) {
             return sp & ~(uintptr_t)15;
         }
         sp = at == record ? ia2_call_sp[ia2_thread_slot(thread)] : at->outer_sp;

@@ -6,10 +6,7 @@
 #include "attach.h"
 #include "backend.h"
 #include "dispatch.h"
-#include "frame.h"
 #include "gate.h"
-#include "guard.h"
-#include "guest.h"
 #include "kernel_action.h"
 #include "objects.h"
 #include "run.h"
@@ -17,16 +14,16 @@
 #include "system.h"
 
 #define SIGNALS 64
-#define ALTERNATE_STACK (64ul << 10)
 #define RED_ZONE 128u /* System V x86-64 ABI, section 3.2.2 */
 #define BIT(number) (1ul << ((number) - 1))
-
-/* What must never be blocked in a thread that runs destructors: the kernel kills a process whose forced signal is blocked. */
-#define FORCED (BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGTRAP) | BIT(SIGSYS))
+#define EXPOSE_TAGBITS 0x800u /* SA_EXPOSE_TAGBITS, Linux 5.11 */
 
 static struct ia2_kernel_action program_action[SIGNALS + 1]; /* what the program wants, of those that we took */
 static bool taken[SIGNALS + 1];
-static uint32_t takers; /* parts of the runtime that want them taken */
+static uint32_t takers;   /* parts of the runtime that want them taken */
+static ia2_lock changing; /* of all that, with all signals of the thread held: a handler may want the same */
+
+_Atomic int ia2_signals_taker[IA2_PAGE / sizeof(int)] __attribute__((aligned(IA2_PAGE)));
 
 static long set_action(int number, const struct ia2_kernel_action *action, struct ia2_kernel_action *old) {
     return ia2_syscall4(SYS_rt_sigaction, number, (long)action, (long)old, sizeof action->mask);
@@ -56,6 +53,14 @@ static void (*own_handler(int number))(int, siginfo_t *, void *) {
     }
 }
 
+/* Is this, of the kernel's, ours in place of the program's? Also after SA_RESETHAND, which changes the handler and nothing else. */
+static bool stands_for(int number, const struct ia2_kernel_action *action) {
+    const uintptr_t handler = action->handler;
+    const uintptr_t own = (uintptr_t)own_handler(number);
+    bool reset = taken[number] && !handler && !program_action[number].handler; /* SIG_DFL */
+    return reset || handler == (uintptr_t)on_program_signal || (own && handler == own);
+}
+
 static long install_own(int number) {
     /* SIGSYS on the ordinary stack, unless that is a compartment's: a handler of the program's that interrupts a blocking call must find
      * room there. */
@@ -74,7 +79,7 @@ static long install_around(int number, const struct ia2_kernel_action *wanted) {
         .handler = (uintptr_t)on_program_signal,
         .flags = wanted->flags | SA_SIGINFO | IA2_SA_RESTORER,
         .restorer = (uintptr_t)ia2_sigreturn,
-        .mask = wanted->mask & ~FORCED,
+        .mask = wanted->mask & ~IA2_UNBLOCKED,
     };
     return set_action(number, &action, NULL);
 }
@@ -94,13 +99,58 @@ static void take(int number) {
     }
 }
 
-const char *ia2_signals_take(void) {
-    if (takers++ > 0) {
-        return NULL;
+static uint64_t hold_signals(void) {
+    const uint64_t all = UINT64_MAX;
+    uint64_t before = 0;
+    ia2_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&before, sizeof all);
+    return before;
+}
+
+static void release_signals(uint64_t mask) {
+    ia2_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof mask);
+}
+
+static void take_all(void) {
+    if (takers++ == 0) {
+        for (int number = 1; number <= SIGNALS; number++) {
+            take(number);
+        }
+        atomic_store(&ia2_signals_taker[0], ia2_getpid());
     }
+}
+
+/* The program may have set one past us: that one is its own already. */
+static void give_back(int number) {
+    struct ia2_kernel_action now;
+    if (set_action(number, NULL, &now) == 0 && stands_for(number, &now)) {
+        set_action(number, &program_action[number], NULL);
+    }
+    taken[number] = false;
+}
+
+static void give_all_back(void) {
+    if (takers == 0 || --takers > 0) {
+        return;
+    }
+    atomic_store(&ia2_signals_taker[0], 0);
     for (int number = 1; number <= SIGNALS; number++) {
-        take(number);
+        if (taken[number]) {
+            give_back(number);
+        }
     }
+}
+
+static void change_all(void (*change)(void)) {
+    const uint64_t mask = hold_signals();
+    if (ia2_lock_take(&changing)) {
+        change();
+        ia2_lock_give(&changing);
+    }
+    release_signals(mask);
+}
+
+const char *ia2_signals_take(void) {
+    change_all(take_all);
     if (!taken[SIGSEGV] || !taken[SIGTRAP]) {
         ia2_signals_give_back();
         return "no handler of faults can be set";
@@ -108,58 +158,9 @@ const char *ia2_signals_take(void) {
     return NULL;
 }
 
-void ia2_signals_give_back(void) {
-    if (takers == 0 || --takers > 0) {
-        return;
-    }
-    for (int number = 1; number <= SIGNALS; number++) {
-        if (taken[number]) {
-            set_action(number, &program_action[number], NULL);
-            taken[number] = false;
-        }
-    }
-}
+void ia2_signals_give_back(void) { change_all(give_all_back); }
 
 uintptr_t ia2_signals_wanted(int number) { return program_action[number].handler; }
-
-/* ---- the thread that runs destructors -------------------------------------------------------------------------------------------- */
-
-static void take_stack(struct ia2_thread *thread) {
-    ia2_syscall2(SYS_sigaltstack, 0, (long)&thread->program_stack);
-    if (thread->program_stack.ss_flags & SS_ONSTACK) {
-        return; /* exit was called from a handler that runs there: it cannot be changed now */
-    }
-    if (!thread->alternate_stack) {
-        thread->alternate_stack = ia2_map_memory(ALTERNATE_STACK); /* shared memory: handlers start with key 0 only */
-    }
-    const stack_t ours = {.ss_sp = thread->alternate_stack, .ss_size = ALTERNATE_STACK};
-    thread->has_our_stack = thread->alternate_stack && ia2_syscall2(SYS_sigaltstack, (long)&ours, 0) == 0;
-}
-
-static void give_stack_back(struct ia2_thread *thread) {
-    if (thread->has_our_stack) {
-        ia2_syscall2(SYS_sigaltstack, (long)&thread->program_stack, 0);
-        thread->has_our_stack = false;
-    }
-}
-
-void ia2_signals_guard_thread(struct ia2_thread *thread, bool on) {
-    const uint64_t forced = FORCED;
-    if (on && thread->guarded++ == 0) {
-        take_stack(thread);
-        ia2_syscall4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&forced, (long)&thread->program_mask, sizeof forced);
-        if (ia2_sealed.enforcing) {
-            ia2_dispatch_arm(); /* without it, what system calls meet is not reported */
-        }
-    } else if (!on && thread->guarded > 0 && --thread->guarded == 0) {
-        const uint64_t blocked = thread->program_mask & FORCED;
-        ia2_dispatch_disarm();
-        if (blocked) {
-            ia2_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&blocked, 0, sizeof blocked);
-        }
-        give_stack_back(thread);
-    }
-}
 
 /* ---- the program's handlers -------------------------------------------------------------------------------------------------------- */
 
@@ -176,7 +177,7 @@ static uintptr_t stack_for(const struct ia2_thread *thread, const ucontext_t *co
     uintptr_t interrupted = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
     const stack_t *stack = &thread->program_stack;
     uintptr_t ours = (uintptr_t)thread->alternate_stack;
-    if (!thread->has_our_stack || here - ours >= ALTERNATE_STACK || interrupted - ours < ALTERNATE_STACK) {
+    if (!thread->has_our_stack || here - ours >= IA2_ALTERNATE_STACK || interrupted - ours < IA2_ALTERNATE_STACK) {
         return 0;
     }
     bool disabled = (stack->ss_flags & SS_DISABLE) || stack->ss_size == 0;
@@ -239,8 +240,8 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
 void ia2_signals_handler_left(struct ia2_thread *thread, const ucontext_t *context) {
     uintptr_t sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
     uintptr_t ours = (uintptr_t)thread->alternate_stack;
-    bool was_on_ours = thread->has_our_stack && thread->handler_sp - ours < ALTERNATE_STACK;
-    bool is_on_ours = thread->has_our_stack && sp - ours < ALTERNATE_STACK;
+    bool was_on_ours = thread->has_our_stack && thread->handler_sp - ours < IA2_ALTERNATE_STACK;
+    bool is_on_ours = thread->has_our_stack && sp - ours < IA2_ALTERNATE_STACK;
     bool left = was_on_ours ? !is_on_ours : !is_on_ours && sp > thread->handler_sp;
     if (thread->in_handler == 0 || !left) {
         return;
@@ -258,7 +259,6 @@ static void on_program_signal(int number, siginfo_t *info, void *context) {
     uintptr_t handler = program_action[number].handler;
     if (program_action[number].flags & SA_RESETHAND) {
         program_action[number].handler = (uintptr_t)SIG_DFL;
-        program_action[number].flags &= ~(unsigned long)SA_SIGINFO;
     }
     bool own = own_handler(number) != NULL;
     if (own) {
@@ -268,7 +268,7 @@ static void on_program_signal(int number, siginfo_t *info, void *context) {
         call_handler(thread, handler, number, info, context);
     }
     if (own && thread->has_our_stack) {
-        ((ucontext_t *)context)->uc_stack = (stack_t){.ss_sp = thread->alternate_stack, .ss_size = ALTERNATE_STACK};
+        ((ucontext_t *)context)->uc_stack = (stack_t){.ss_sp = thread->alternate_stack, .ss_size = IA2_ALTERNATE_STACK};
     }
 }
 
@@ -310,110 +310,71 @@ void ia2_signals_forward(int number, const siginfo_t *info, ucontext_t *context,
     }
 }
 
-/* ---- what the program asks for while its signals are ours (guest.h) -------------------------------------------------------------- */
+/* ---- what the program wants -------------------------------------------------------------------------------------------------------------- */
 
-struct copy {
-    void *to;
-    const void *from;
-    size_t size;
-};
-
-static void copy_bytes(void *argument) {
-    const struct copy *copy = argument;
-    for (size_t i = 0; i < copy->size; i++) {
-        ((volatile char *)copy->to)[i] = ((const volatile char *)copy->from)[i];
+void ia2_signals_translate(int number, struct ia2_kernel_action *action) {
+    if (number >= 1 && number <= SIGNALS && stands_for(number, action)) {
+        *action = program_action[number];
     }
 }
 
-static bool copy_safely(void *to, const void *from, size_t size) {
-    struct copy copy = {to, from, size};
-    return ia2_guard_run(copy_bytes, &copy);
+/* As the kernel keeps it (kernel/signal.c, do_sigaction). */
+static struct ia2_kernel_action normalised(const struct ia2_kernel_action *action) {
+    const unsigned long known = SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER |
+                                SA_RESETHAND | EXPOSE_TAGBITS | IA2_SA_RESTORER;
+    struct ia2_kernel_action result = *action;
+    result.flags &= known;
+    result.mask &= ~(BIT(SIGKILL) | BIT(SIGSTOP));
+    return result;
 }
 
-static void change_action(int number, const struct ia2_kernel_action *action) {
-    bool hang = number == IA2_HANG_SIGNAL;
-    if (is_handler(action->handler) && (!own_handler(number) || hang)) {
-        taken[number] = install_around(number, action) == 0;
-    } else if (!own_handler(number) || hang) {
-        set_action(number, action, NULL);
-        taken[number] = false;
+/* A handler is known before the kernel calls it, and until it does not any more. */
+static long change_action(int number, const struct ia2_kernel_action *action) {
+    const struct ia2_kernel_action before = program_action[number];
+    bool around = is_handler(action->handler) && (!own_handler(number) || number == IA2_HANG_SIGNAL);
+    bool stays = own_handler(number) && number != IA2_HANG_SIGNAL;
+    long result = around || stays ? 0 : set_action(number, action, NULL);
+    if (result == 0) {
+        program_action[number] = normalised(action);
     }
-    program_action[number] = *action;
+    if (around || stays) {
+        result = stays ? install_own(number) : install_around(number, action);
+    }
+    if (result != 0) {
+        program_action[number] = before;
+    } else {
+        taken[number] = around || stays;
+    }
+    return result;
 }
 
-long ia2_guest_sigaction(int number, const void *action, void *old, size_t size) {
-    bool ordinary = number >= 1 && number <= SIGNALS && number != SIGKILL && number != SIGSTOP;
-    if (!ia2_is_closing() || !ordinary || size != sizeof(uint64_t)) {
-        return ia2_syscall4(SYS_rt_sigaction, number, (long)action, (long)old, (long)size);
+static long change_locked(int number, const struct ia2_kernel_action *action, struct ia2_kernel_action *before) {
+    long result = set_action(number, NULL, before);
+    if (result != 0) {
+        return result;
     }
-    struct ia2_kernel_action wanted;
-    struct ia2_kernel_action before = program_action[number];
-    if (!taken[number]) {
-        set_action(number, NULL, &before);
+    ia2_signals_translate(number, before);
+    if (!action) {
+        return 0;
     }
-    if (action && !copy_safely(&wanted, action, sizeof wanted)) {
-        return -EFAULT;
+    struct ia2_kernel_action wanted = *action;
+    if (!(wanted.flags & IA2_SA_RESTORER)) { /* what glibc would have put there, as far as that is known */
+        wanted.flags |= IA2_SA_RESTORER;
+        wanted.restorer = before->flags & IA2_SA_RESTORER ? before->restorer : (uintptr_t)ia2_sigreturn;
     }
-    if (action) {
-        change_action(number, &wanted);
-    }
-    return old && !copy_safely(old, &before, sizeof before) ? -EFAULT : 0;
+    return takers > 0 ? change_action(number, &wanted) : set_action(number, &wanted, NULL);
 }
 
-long ia2_guest_sigprocmask(int how, const void *set, void *old, size_t size) {
-    uint64_t mask = 0;
-    uint64_t before = 0;
-    if (size != sizeof mask) {
+long ia2_signals_change(int number, const struct ia2_kernel_action *action, struct ia2_kernel_action *before) {
+    if (number < 1 || number > SIGNALS || (action && (number == SIGKILL || number == SIGSTOP))) {
         return -EINVAL;
     }
-    if (set && !copy_safely(&mask, set, sizeof mask)) {
-        return -EFAULT;
+    uint64_t mask = hold_signals();
+    long result = -EAGAIN;
+    if (ia2_lock_take(&changing)) {
+        result = change_locked(number, action, before);
+        ia2_lock_give(&changing);
     }
-    if (how != SIG_UNBLOCK) {
-        mask &= ~FORCED;
-    }
-    long result = ia2_syscall4(SYS_rt_sigprocmask, how, set ? (long)&mask : 0, (long)&before, sizeof mask);
-    return result == 0 && old && !copy_safely(old, &before, sizeof before) ? -EFAULT : result;
-}
-
-long ia2_guest_sigaltstack(const void *stack, void *old, ucontext_t *context) {
-    (void)context;
-    struct ia2_thread *thread = ia2_self();
-    if (!thread->has_our_stack) {
-        return ia2_syscall2(SYS_sigaltstack, (long)stack, (long)old);
-    }
-    stack_t before = thread->program_stack;
-    stack_t wanted = before;
-    if (stack && !copy_safely(&wanted, stack, sizeof wanted)) {
-        return -EFAULT;
-    }
-    thread->program_stack = wanted;
-    return old && !copy_safely(old, &before, sizeof before) ? -EFAULT : 0;
-}
-
-/* Calls after which there is other memory to close. */
-static bool changes_mappings(long number) {
-    return number == SYS_mprotect || number == SYS_pkey_mprotect || number == SYS_mmap || number == SYS_munmap ||
-           number == SYS_mremap;
-}
-
-long ia2_syscall_as(const ucontext_t *context, long number, const long arguments[6]) {
-    const uint32_t bits = ia2_sealed.runtime_bits;
-    const uint32_t slot = ia2_thread_slot(ia2_self());
-    uint32_t wanted = 0;
-    if (bits) {
-        wanted = ia2_sealed.wanted[slot];
-        ia2_sealed.wanted[slot] = ia2_frame_pkru(context);
-        ia2_pkru_close(ia2_sealed.wanted[slot], slot);
-    }
-    long result =
-        ia2_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
-    if (bits) {
-        ia2_handler_open();
-        ia2_sealed.wanted[slot] = wanted;
-    }
-    if (changes_mappings(number)) {
-        ia2_pieces_change();
-    }
+    release_signals(mask);
     return result;
 }

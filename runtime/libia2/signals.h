@@ -4,11 +4,18 @@
 #define IA2_SIGNALS_H
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <ucontext.h>
 
+#include "kernel_action.h"
 #include "thread.h"
+
+/* What must never be blocked in a thread that runs destructors: the kernel kills a process whose forced signal is blocked. */
+#define IA2_UNBLOCKED (1ul << (SIGSEGV - 1) | 1ul << (SIGBUS - 1) | 1ul << (SIGTRAP - 1) | 1ul << (SIGSYS - 1))
+
+#define IA2_ALTERNATE_STACK (64ul << 10) /* the size of ours */
 
 /* Puts our handlers in place of the program's, for the whole process. Returns NULL, or what went wrong. */
 const char *ia2_signals_take(void);
@@ -29,6 +36,19 @@ void ia2_signals_handler_left(struct ia2_thread *thread, const ucontext_t *conte
 
 /* What the program wants for this signal: SIG_DFL, SIG_IGN or a handler. */
 uintptr_t ia2_signals_wanted(int number);
+
+/* Whose signals are taken: the process's number, 0: nobody's. A child has a table of its own in the kernel, but maybe this memory. On a
+ * page of its own, readable under every PKRU: the hooks ask before they open a gate. */
+extern _Atomic int ia2_signals_taker[];
+static inline int ia2_signals_taken_by(void) {
+    return atomic_load_explicit(&ia2_signals_taker[0], memory_order_acquire);
+}
+
+/* What the program wants from now on, and what it wanted before; action NULL: it only asks. Signals that are not taken are the
+ * kernel's. Returns 0 or -errno. Any thread of the process that took them; signal handlers. */
+long ia2_signals_change(int number, const struct ia2_kernel_action *action, struct ia2_kernel_action *before);
+/* `action` is what the kernel says: if that is ours, it becomes what the program wants. */
+void ia2_signals_translate(int number, struct ia2_kernel_action *action);
 
 /* The handlers' bodies, for signals.c to install (faults.c). */
 void ia2_on_fault(int number, siginfo_t *info, void *context);

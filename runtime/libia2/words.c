@@ -1,6 +1,7 @@
 #include "words.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "objects.h"
@@ -66,30 +67,37 @@ void ia2_words_compartment(struct ia2_words *words, uint16_t id) {
     ia2_words_text(words, ")");
 }
 
-/* A duplicate of standard error, for programs whose first exit handler closes it. */
+/* What standard error was when the process started: a program may close it and get its number for a file of its own. */
 static struct {
-    long descriptor; /* 0: none */
+    bool known;
     uint64_t device, inode;
-} kept;
+    long copy; /* a duplicate, for programs whose first exit handler closes it; 0: none */
+} error;
 
-static bool is_kept(long descriptor) {
+static bool is_error(long descriptor) {
     struct stat status;
-    return ia2_syscall2(SYS_fstat, descriptor, (long)&status) == 0 && status.st_dev == kept.device &&
-           status.st_ino == kept.inode;
+    return error.known && ia2_syscall2(SYS_fstat, descriptor, (long)&status) == 0 && status.st_dev == error.device &&
+           status.st_ino == error.inode;
+}
+
+void ia2_words_remember(void) {
+    struct stat status;
+    error.known = ia2_syscall2(SYS_fstat, 2, (long)&status) == 0;
+    error.device = status.st_dev;
+    error.inode = status.st_ino;
 }
 
 void ia2_words_keep(void) {
-    struct stat status;
-    if (kept.descriptor == 0 && ia2_syscall2(SYS_fstat, 2, (long)&status) == 0) {
+    if (error.copy == 0 && is_error(2)) {
         long copy = ia2_syscall3(SYS_fcntl, 2, F_DUPFD_CLOEXEC, LOWEST_COPY);
-        kept.descriptor = copy > 0 ? copy : 0;
-        kept.device = status.st_dev;
-        kept.inode = status.st_ino;
+        error.copy = copy > 0 ? copy : 0;
     }
 }
 
 void ia2_words_end(struct ia2_words *words) {
     words->text[words->length++] = '\n';
-    bool copy = kept.descriptor != 0 && !is_kept(2) && is_kept(kept.descriptor);
-    ia2_syscall3(SYS_write, copy ? kept.descriptor : 2, (long)words->text, (long)words->length);
+    long target = is_error(2) ? 2 : error.copy != 0 && is_error(error.copy) ? error.copy : -1;
+    if (target >= 0) {
+        ia2_syscall3(SYS_write, target, (long)words->text, (long)words->length);
+    }
 }

@@ -18,7 +18,9 @@ void ia2_words_hex(struct ia2_words *words, uint64_t number);
 void ia2_words_place(struct ia2_words *words, uintptr_t address);
 /* "3 (name)" */
 void ia2_words_compartment(struct ia2_words *words, uint16_t id);
-/* From now on lines go to what standard error is now, even when the program closes it. Once. */
+/* Lines go to what standard error is now, and never to another file that gets its number. From the constructor, before the first line. */
+void ia2_words_remember(void);
+/* And they still go there when the program closes it. When the exit phase begins. */
 void ia2_words_keep(void);
 /* Adds the newline and writes it. */
 void ia2_words_end(struct ia2_words *words);

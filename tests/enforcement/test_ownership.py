@@ -101,7 +101,9 @@ def test_nobody_else_may(program: Path, tmp_path: Path, rule: Rule, way: Way) ->
     assert event.destructor is not None
     assert event.destructor.owner_name == "libone.so"
     assert event.victim_name == "libtwo.so"
-    assert (event.via, event.access, event.handler) == ("instruction", "write", False)
+    # clock_gettime is a system call where the vdso cannot read the clock by itself.
+    assert event.via == "instruction" or rule.name == "on_exit-registrar"
+    assert (event.access, event.handler) == ("write", False)
     if rule.function is not None:
         assert event.destructor.seq == outcome.entered(rule.function).seq
     assert outcome.status == (SIGSEGV if way.mode == "enforce" else STATUS)

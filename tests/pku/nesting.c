@@ -36,7 +36,8 @@ static void main_unloads(void) {
     CHECK_OWN(main_unloads, &own);
     uint32_t before = rights_now();
     unload();
-    CHECK(rights_now() == before);
+    CHECK((rights_now() & ~before) == 0); /* the plugin may have got a key, which is open now */
+    before = rights_now();
     CHECK_OWN(main_unloads, &own);
 }
 
@@ -77,7 +78,8 @@ static void early(const char *path) {
     uint32_t before = rights_now();
     CHECK(rights_open(before, rights_key_of((const void *)&own)));
     unload();
-    CHECK(rights_now() == before);
+    CHECK((rights_now() & ~before) == 0); /* the plugin may have got a key, which is open now */
+    before = rights_now();
     own += a_data + b_data;
     pthread_t started;
     CHECK(pthread_create(&started, NULL, thread, NULL) == 0);

@@ -168,7 +168,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
         regs[REG_RSP] = (greg_t)ia2_call_sp[SLOT];
         regs[REG_R12] = regs[REG_R14] = SLOT;
         regs[REG_RBP] = regs[REG_RSP] + IA2_CALL_FRAME;
-        regs[REG_RBX] = regs[REG_R13] = regs[REG_R14] = regs[REG_R15] = -1; /* the destructor's leftovers */
+        regs[REG_RBX] = regs[REG_R13] = regs[REG_R15] = -1; /* the destructor's leftovers */
     } else if (!has_keys && memcmp((const void *)regs[REG_RIP], "\x0f\x01\xef", 3) == 0) {
         regs[REG_RIP] += 3; /* WRPKRU, played; the trap comes after the next instruction */
         look(context);
