@@ -31,17 +31,21 @@ static char own_stack[OWN_STACK] __attribute__((aligned(16)));
 /* The caller: a value of its own in each register that is kept; `caller_returns` is where the call comes back to. */
 void call_with_values(uintptr_t function, const struct ia2_call *call);
 extern const char caller_returns[];
-#define PUSH(register) "pushq %" register "\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %" register ", 0\n"
-#define POP(register) "popq %" register "\n.cfi_adjust_cfa_offset -8\n.cfi_restore %" register "\n"
 __asm__(
-    ".text\ncall_with_values:\n.cfi_startproc\n" /* the frames above it need RBP, where the compiler keeps frame pointers */
-    PUSH("rbx") PUSH("rbp") PUSH("r12") PUSH("r13") PUSH("r14") PUSH(
-        "r15") "subq $8, %rsp\n.cfi_adjust_cfa_offset 8\n"
-               "movq %rdi, %rax\nmovq %rsi, %rdi\n"
-               "movq $103, %rbx\nmovq $106, %rbp\nmovq $112, %r12\nmovq $113, %r13\nmovq $114, %r14\nmovq $115, %r15\n"
-               "call *%rax\ncaller_returns:\n"
-               "addq $8, %rsp\n.cfi_adjust_cfa_offset -8\n" POP("r15") POP("r14") POP("r13") POP("r12") POP("rbp")
-                   POP("rbx") "ret\n.cfi_endproc\n");
+    ".text\ncall_with_values:\n.cfi_startproc\n"
+    /* Where the compiler keeps frame pointers, the frames above this one are found by the RBP that is saved here. */
+    ".irp register, rbx, rbp, r12, r13, r14, r15\n"
+    "pushq %\\register\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %\\register, 0\n"
+    ".endr\n"
+    "subq $8, %rsp\n.cfi_adjust_cfa_offset 8\n"
+    "movq %rdi, %rax\nmovq %rsi, %rdi\n"
+    "movq $103, %rbx\nmovq $106, %rbp\nmovq $112, %r12\nmovq $113, %r13\nmovq $114, %r14\nmovq $115, %r15\n"
+    "call *%rax\ncaller_returns:\n"
+    "addq $8, %rsp\n.cfi_adjust_cfa_offset -8\n"
+    ".irp register, r15, r14, r13, r12, rbp, rbx\n"
+    "popq %\\register\n.cfi_adjust_cfa_offset -8\n.cfi_restore %\\register\n"
+    ".endr\n"
+    "ret\n.cfi_endproc\n");
 
 /* Callee-saved registers by their DWARF numbers, and what the caller had in them. */
 static const struct {
