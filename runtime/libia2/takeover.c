@@ -25,8 +25,10 @@ static long memory =
     -1; /* /proc/self/mem while objects are being taken over: a debugger's way past RELRO, at a fraction of the
                              cost of changing protections, which splits and merges mappings */
 
-bool ia2_takeover_begin(void) {
-    memory = ia2_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
+bool ia2_takeover_begin(uint32_t objects) {
+    if (objects >= WORTH_OPENING) {
+        memory = ia2_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
+    }
     return !ia2_sealed.enforcing ||
            ia2_mprotect((uintptr_t)ia2_fini_cells, sizeof ia2_fini_cells, PROT_READ | PROT_WRITE) == 0;
 }
