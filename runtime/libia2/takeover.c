@@ -21,6 +21,8 @@ uintptr_t ia2_fini_cells[IA2_MAX_OBJECTS] __attribute__((aligned(4096)));
 
 static uint32_t slot_of(const struct ia2_object *object) { return (uint32_t)(object - ia2_object(0)); }
 
+#define WORTH_OPENING 12u /* objects: opening it takes as long as changing the protections of a few */
+
 static long memory =
     -1; /* /proc/self/mem while objects are being taken over: a debugger's way past RELRO, at a fraction of the
                              cost of changing protections, which splits and merges mappings */
