@@ -4,15 +4,16 @@
 #include "close.h"
 #include "objects.h"
 #include "run.h"
+#include "vault.h"
 
 #define MAX_PIECES 8192u
 
-static struct ia2_piece pieces[MAX_PIECES]; /* by address; number i is pieces[i - 1] */
-static uint16_t next_of[MAX_PIECES];
-static uint16_t first_of[IA2_MAP_MAX_COMPARTMENT + 1u];
+static struct ia2_piece pieces[MAX_PIECES] IA2_LARGE; /* by address; number i is pieces[i - 1] */
+static uint16_t next_of[MAX_PIECES] IA2_LARGE;
+static uint16_t first_of[IA2_MAP_MAX_COMPARTMENT + 1u] IA2_LARGE;
 static uint32_t count;
-static struct ia2_piece fresh_pieces[MAX_PIECES]; /* for making the list anew; untouched otherwise */
-static struct ia2_piece merged[MAX_PIECES];
+static struct ia2_piece fresh_pieces[MAX_PIECES] IA2_LARGE; /* for making the list anew; untouched otherwise */
+static struct ia2_piece merged[MAX_PIECES] IA2_LARGE;
 static volatile bool stale; /* the program has changed its mappings */
 
 /* Chains the pieces of each compartment. */

@@ -12,10 +12,11 @@
 #include "signals.h"
 #include "system.h"
 #include "takeover.h"
+#include "vault.h"
 
-static uint8_t key_of[IA2_MAP_MAX_COMPARTMENT + 1u]; /* 0: none, open to all */
-static uint32_t all_bits;                            /* of the compartments' keys */
-static uint32_t keys;                                /* how many there are */
+static uint8_t key_of[IA2_MAP_MAX_COMPARTMENT + 1u] IA2_LARGE; /* 0: none, open to all */
+static uint32_t all_bits;                                      /* of the compartments' keys */
+static uint32_t keys;                                          /* how many there are */
 
 /* What a thread may have from before: keys of the program's own stay as the program set them. */
 static uint32_t others_of(uint32_t pkru) { return pkru & ~all_bits & ~ia2_sealed.runtime_bits; }

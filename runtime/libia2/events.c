@@ -8,11 +8,12 @@
 #include "identify.h"
 #include "run.h"
 #include "system.h"
+#include "vault.h"
 #include "words.h"
 
-static struct ia2_sink trace;
-static struct ia2_sink diag;
-static char map_path[PATH_MAX]; /* "": no map */
+static struct ia2_sink trace IA2_LARGE;
+static struct ia2_sink diag IA2_LARGE;
+static char map_path[PATH_MAX] IA2_LARGE; /* "": no map */
 static bool diagnosing;
 static _Atomic int process; /* whose events go out: the first process or, when following, each child in turn */
 static _Atomic bool ended;

@@ -11,11 +11,12 @@
 #include "sealed.h"
 #include "stubs.h"
 #include "takeover.h"
+#include "vault.h"
 
 /* The records behind the stubs that get no number: by stub, and for keys the stub by key. 0: free. */
-static _Atomic ia2_record_number key_records[IA2_KEY_STUBS];
-static _Atomic uint16_t stub_of_key[IA2_KEY_STUBS]; /* stub + 1 */
-static _Atomic ia2_record_number quick_records[IA2_QUICK_STUBS];
+static _Atomic ia2_record_number key_records[IA2_KEY_STUBS] IA2_LARGE;
+static _Atomic uint16_t stub_of_key[IA2_KEY_STUBS] IA2_LARGE; /* stub + 1 */
+static _Atomic ia2_record_number quick_records[IA2_QUICK_STUBS] IA2_LARGE;
 
 /* Rule 2 for the common case, from the cache: an argument and a call site in the object that `dso` points into. */
 static inline bool owner_is_cached(const struct exit_record *record, const struct ia2_owner_cache *cache) {

@@ -9,6 +9,7 @@
 #include "shared_objects.h"
 #include "symbols.h"
 #include "system.h"
+#include "vault.h"
 
 /* Types of the note "IA2" (ia2_exit_note.h). */
 #define NOTE_COMPARTMENT 1u /* claims a compartment */
@@ -18,7 +19,7 @@
 static struct {
     const char *name;
     enum { FREE, OWN, CLAIMED } use;
-} compartments[IA2_MAP_MAX_COMPARTMENT + 1u];
+} compartments[IA2_MAP_MAX_COMPARTMENT + 1u] IA2_LARGE;
 static bool claims;                        /* some object has a note: the program numbers its compartments itself */
 static const struct ia2_object *allocator; /* the object that `malloc` resolves to: it serves everyone */
 

@@ -88,14 +88,21 @@ static const char *load_map(void) {
 }
 
 static void start_covered(void) {
-    ia2_secret_make();
+    if (ia2_config.map[0]) {
+        ia2_secret_make();
+    }
     const char *map_error = load_map();
     choose_mode();
     ia2_sealed.allow_all = ia2_config.allow_all;
     ia2_sealed.park = ia2_config.park;
     ia2_objects_sync(); /* quietly: events come when it is known what can be done */
     choose_backend(map_error);
-    ia2_records_seal_all();
+    if (ia2_sealed.enforcing) {
+        if (!ia2_config.map[0]) {
+            ia2_secret_make();
+        }
+        ia2_records_seal_all();
+    }
     ia2_event_start();
     if (map_error) {
         ia2_event_fault(map_error, ia2_config.map);
@@ -126,7 +133,9 @@ static void initialise(int argc, char **argv, char **envp) {
     } else {
         start_covered();
     }
-    ia2_seal();
+    if (ia2_sealed.enforcing) {
+        ia2_seal();
+    }
     if (ia2_sealed.runtime_bits) {
         ia2_gate_close(ia2_rdpkru() | ia2_sealed.runtime_bits); /* the key was open when it was new */
     }

@@ -7,13 +7,14 @@
 #include "system.h"
 #include "takeover.h"
 #include "unloaded.h"
+#include "vault.h"
 
 /* Slots by link_map: open addressing, read without a lock. An entry is a slot, 0 (never used) or GONE. */
 #define INDEX_SIZE 16384u
 #define GONE UINT16_MAX
 
-static struct ia2_object objects[IA2_MAX_OBJECTS];
-static _Atomic uint16_t index_of[INDEX_SIZE];
+static struct ia2_object objects[IA2_MAX_OBJECTS] IA2_LARGE;
+static _Atomic uint16_t index_of[INDEX_SIZE] IA2_LARGE;
 static _Atomic uint32_t highest;     /* highest slot ever used, changed only under the lock */
 static ia2_lock lock;                /* of the whole table */
 static unsigned long long seen_adds; /* dlpi_adds and dlpi_subs of what the table shows; 0 and 0: it may be behind */
@@ -166,6 +167,15 @@ void ia2_objects_announce(void) {
     }
 }
 
+/* Objects that have a slot but are not in the index yet. */
+static uint32_t count_fresh(void) {
+    uint32_t count = 0;
+    for (uint32_t slot = 1; slot <= highest; slot++) {
+        count += objects[slot].map && slot_of(objects[slot].map) != slot;
+    }
+    return count;
+}
+
 static void sync_locked(void) {
     for (uint32_t slot = 1; slot <= highest; slot++) {
         objects[slot].seen = false;
@@ -177,6 +187,7 @@ static void sync_locked(void) {
     if (!any_sync) {
         ia2_find_malloc(highest);
     }
+    const uint32_t fresh = count_fresh();
     bool opened = false;
     /* Claims of compartments by notes are all read by now: numbers for the others come after them. */
     for (uint32_t slot = 1; slot <= highest; slot++) {
@@ -186,7 +197,7 @@ static void sync_locked(void) {
         } else if (object->map && slot_of(object->map) != slot) {
             ia2_choose_compartment(object);
             index_add(slot);
-            opened = opened || ia2_takeover_begin();
+            opened = opened || ia2_takeover_begin(fresh);
             ia2_take_over(object, slot);
             if (any_sync) {
                 announce(slot, "load");

@@ -6,10 +6,11 @@
 #include "events.h"
 #include "objects.h"
 #include "system.h"
+#include "vault.h"
 
 struct ia2_counters ia2_counters;
-uintptr_t ia2_call_sp[2 * IA2_THREADS];
-_Atomic uint32_t ia2_runs[IA2_OWNERS][IA2_OUTCOMES];
+uintptr_t ia2_call_sp[2 * IA2_THREADS] IA2_LARGE;
+_Atomic uint32_t ia2_runs[IA2_OWNERS][IA2_OUTCOMES] IA2_LARGE;
 
 static _Atomic uint64_t sequence;
 

@@ -12,13 +12,15 @@
 #include "run.h"
 #include "switch.h"
 #include "system.h"
+#include "vault.h"
 
 #define SIGNALS 64
 #define RED_ZONE 128u /* System V x86-64 ABI, section 3.2.2 */
 #define BIT(number) (1ul << ((number) - 1))
 #define EXPOSE_TAGBITS 0x800u /* SA_EXPOSE_TAGBITS, Linux 5.11 */
 
-static struct ia2_kernel_action program_action[SIGNALS + 1]; /* what the program wants, of those that we took */
+static struct ia2_kernel_action
+    program_action[SIGNALS + 1] IA2_LARGE; /* what the program wants, of those that we took */
 static bool taken[SIGNALS + 1];
 static uint32_t takers;   /* parts of the runtime that want them taken */
 static ia2_lock changing; /* of all that, with all signals of the thread held: a handler may want the same */

@@ -21,12 +21,16 @@ uintptr_t ia2_fini_cells[IA2_MAX_OBJECTS] __attribute__((aligned(4096)));
 
 static uint32_t slot_of(const struct ia2_object *object) { return (uint32_t)(object - ia2_object(0)); }
 
+#define WORTH_OPENING 12u /* objects: opening it takes as long as changing the protections of a few */
+
 static long memory =
     -1; /* /proc/self/mem while objects are being taken over: a debugger's way past RELRO, at a fraction of the
                              cost of changing protections, which splits and merges mappings */
 
-bool ia2_takeover_begin(void) {
-    memory = ia2_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
+bool ia2_takeover_begin(uint32_t objects) {
+    if (objects >= WORTH_OPENING) {
+        memory = ia2_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
+    }
     return !ia2_sealed.enforcing ||
            ia2_mprotect((uintptr_t)ia2_fini_cells, sizeof ia2_fini_cells, PROT_READ | PROT_WRITE) == 0;
 }

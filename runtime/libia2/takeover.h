@@ -8,8 +8,8 @@
  * object->why_not says why and everything is as before. Only under the lock of the table. */
 void ia2_take_over(struct ia2_object *object, uint32_t slot);
 
-/* Around calls of ia2_take_over(). False: they cannot be made. */
-bool ia2_takeover_begin(void);
+/* Around calls of ia2_take_over() for so many objects. False: they cannot be made. */
+bool ia2_takeover_begin(uint32_t objects);
 void ia2_takeover_end(void);
 extern uintptr_t ia2_fini_cells[IA2_MAX_OBJECTS];
 

@@ -3,8 +3,9 @@
 #include <errno.h>
 
 #include "system.h"
+#include "vault.h"
 
-struct ia2_thread ia2_threads[IA2_THREADS];
+struct ia2_thread ia2_threads[IA2_THREADS] IA2_LARGE;
 __thread uint32_t ia2_thread_hint;
 
 _Static_assert(offsetof(struct ia2_thread, pkru) == IA2_THREAD_PKRU, "switch.S reads it");
