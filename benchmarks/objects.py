@@ -1,4 +1,4 @@
-"""A program of many objects, made for a benchmark (object.c): each has static data, and a destructor if asked for."""
+"""Programs of many objects, made for a benchmark: of small ones (object.c), or of the libraries of the distribution."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness import ROOT, TIME_LIMIT
+from ia2exit.elf.search import needed_objects
+
+#: What every program is linked with anyway.
+_BASE = ("ld-linux", "libc.so")
 
 
 def build(folder: Path, count: int) -> Path:
@@ -26,6 +30,24 @@ def build(folder: Path, count: int) -> Path:
     program = folder / "program"
     _compile([source, "-Wl,--no-as-needed", *libraries, "-Wl,-rpath,$ORIGIN", "-o", program])
     return program
+
+
+def build_idle(folder: Path, programs: Sequence[str], at_least: int) -> tuple[Path, int]:
+    """Link a ``main`` that does nothing with every library that one of ``programs`` needs.
+
+    Returns:
+        The program, and how many objects it has, itself and ld.so among them: ``at_least`` so many, or we end.
+    """
+    libraries = {os.path.realpath(found.path): None for name in programs for found in needed_objects(name)[1:]}
+    ours = [path for path in libraries if not Path(path).name.startswith(_BASE)]
+    source = folder / "idle.c"
+    source.write_text("int main(void) { return 0; }\n")
+    program = folder / "idle"
+    _compile([source, "-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined", *ours, "-o", program])
+    count = len(needed_objects(str(program)))
+    if count < at_least:
+        sys.exit(f"{', '.join(programs)}: {count} objects, expected {at_least} or more: name more programs")
+    return program, count
 
 
 def _library(library: Path, number: int) -> None:
