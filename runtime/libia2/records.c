@@ -111,19 +111,12 @@ struct exit_record *ia2_record_new_slow(void) {
     return ia2_records.base + index;
 }
 
-static bool is_intact(const struct exit_record *record) {
-    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
-    return record->mac == ia2_record_mac(record) && (uint32_t)number == ia2_record_place(record) + 1u &&
-           record->outcome == IA2_SUCCESS && record->unused == 0 &&
-           atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_LIVE;
-}
-
 bool ia2_record_claim(struct exit_record *record) {
     ia2_record_number number = atomic_load_explicit(&record->number, memory_order_acquire);
     if ((uint32_t)number == 0) {
         return false;
     }
-    if (ia2_sealed.enforcing && !is_intact(record)) {
+    if (ia2_sealed.enforcing && !ia2_record_is_intact(record)) {
         /* Another thread may have been faster: then it is not live any more, which is something else. */
         if (atomic_load_explicit(&record->number, memory_order_acquire) == number) {
             ia2_tampered("an exit record was changed after its registration", NULL);

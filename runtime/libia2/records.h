@@ -101,10 +101,6 @@ static inline struct exit_record *ia2_record_new(void) {
     return ia2_records.base + index;
 }
 
-static inline uint32_t ia2_record_place(const struct exit_record *record) {
-    return (uint32_t)(record - ia2_records.base);
-}
-
 static inline uint32_t ia2_record_generation(const struct exit_record *record) {
     return (uint32_t)(atomic_load_explicit(&record->number, memory_order_relaxed) >> 32);
 }
@@ -124,6 +120,10 @@ static inline uintptr_t ia2_record_registrar(const struct exit_record *record) {
     return record->kind == IA2_EXIT_FINI_ARRAY || record->kind == IA2_EXIT_FINI ? 0 : record->registrar;
 }
 
+static inline uint32_t ia2_record_place(const struct exit_record *record) {
+    return (uint32_t)(record - ia2_records.base);
+}
+
 /* The code of a live record: who changes it without knowing the key is found out (ia2_record_claim()). */
 static inline uint64_t ia2_record_mac(const struct exit_record *record) {
     const uint64_t words[] = {
@@ -137,6 +137,14 @@ static inline uint64_t ia2_record_mac(const struct exit_record *record) {
         record->serial,
     };
     return ia2_siphash_words(ia2_secret, words, sizeof words / sizeof *words);
+}
+
+/* Is the record live, and what it was when it was published? */
+static inline bool ia2_record_is_intact(const struct exit_record *record) {
+    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
+    return record->mac == ia2_record_mac(record) && (uint32_t)number == ia2_record_place(record) + 1u &&
+           record->outcome == IA2_SUCCESS && record->unused == 0 &&
+           atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_LIVE;
 }
 
 /* To be called after each change of a live record. Where nothing is enforced nobody looks at the code. */

@@ -210,9 +210,13 @@ bool ia2_run_alike(struct exit_record *record, uintptr_t first, uintptr_t second
     struct ia2_thread *thread = ia2_self();
     bool alike = ia2_close_is_open_for(thread, record->owner) && thread->depth == 0 && thread->rights.owner == 0 &&
                  (record->flags & (IA2_VAGUE | IA2_REPEATED)) == 0 && !ia2_sealed.tracing && thread->in_handler == 0;
-    if (!alike || !ia2_record_claim(record)) {
+    if (!alike || !ia2_record_is_intact(record)) {
         return false;
     }
+    /* This is the only thread: claiming it needs no more. */
+    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
+    atomic_store_explicit(&record->number, number & IA2_GENERATION_MASK, memory_order_relaxed);
+    atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);
     check_order(thread, record);
     record->outer = 0;
     record->outer_pkru = thread->pkru;
