@@ -28,19 +28,20 @@ bool ia2_running(struct ia2_running *now) {
 /* ---- order --------------------------------------------------------------------------------------------------------------------------- */
 
 /* At exit the handlers of the exit list run last registered first. One that was registered after the previous one, and before that one
- * ran, should have run before it. */
+ * ran, should have run before it. Slots that were never used before are in the order of registration; of others it cannot be told. */
 static void check_order(const struct ia2_thread *thread, const struct exit_record *record) {
     static uint32_t last, newest;
     bool listed =
         record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
-    if (!listed || !ia2_exiting() || thread->finalising || thread->unloading) {
+    if (!listed || !ia2_exiting() || thread->finalising || thread->unloading || ia2_record_generation(record) != 0) {
         return; /* a finalised object runs its own handlers only */
     }
-    if (last != 0 && record->serial > last && record->serial <= newest) {
+    uint32_t number = ia2_record_place(record) + 1u;
+    if (last != 0 && number > last && number <= newest) {
         ia2_count(&ia2_counters.out_of_order);
     }
-    last = record->serial;
-    newest = atomic_load_explicit(&ia2_records.serial, memory_order_relaxed);
+    last = number;
+    newest = atomic_load_explicit(&ia2_records.used, memory_order_relaxed);
 }
 
 /* ---- rights -------------------------------------------------------------------------------------------------------------------------- */
