@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +21,8 @@ BED = BUILD / "tests" / "dl_debug_test"
 PROGRAM = BED / "dl_debug_test"
 VANILLA = BED / "dl_debug_test_vanilla"
 MAP = BED / "dl_debug_test.map"
+#: Scenario -> status, from the table in scenarios.c.
+SCENARIOS = dict(re.findall(r'^    \{"([a-z-]+)", (-?\w+), "', (HERE / "scenarios.c").read_text(), flags=re.MULTILINE))
 #: Seconds until a scenario that hangs is ended.
 LIMIT = 30
 
@@ -68,7 +71,8 @@ def execute(program: Path, scenario: str, folder: Path, **environment: str) -> R
 def _environment(build: str, folder: Path, scenario: str) -> dict[str, str]:
     """``linked``, ``preloaded`` or ``vanilla``, with the backend and mode that are the default where a map is given.
 
-    ``-off`` turns tracing off, and the map with it; ``-none`` closes nothing; ``-enforce`` and so on ask for a mode.
+    ``-off`` turns tracing off, and the map with it; ``-none`` closes nothing; ``-enforce`` and so on ask for a mode;
+    ``-legacy`` asks for the way back.
     """
     kind, *how = build.split("-")
     environment: dict[str, str] = {}
@@ -80,6 +84,8 @@ def _environment(build: str, folder: Path, scenario: str) -> dict[str, str]:
             environment["IA2_EXIT_FOLLOW"] = "1"
     if "none" in how:
         environment |= {"IA2_EXIT_BACKEND": "none", "IA2_EXIT_MODE": "observe"}
+    if "legacy" in how:
+        environment["IA2_EXIT_FORCE_LEGACY"] = "1"
     for mode in {"observe", "enforce", "contain"} & set(how):
         environment["IA2_EXIT_MODE"] = mode
     return environment

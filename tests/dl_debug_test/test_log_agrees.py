@@ -25,10 +25,8 @@ from ia2exit.elf.demangle import demangle
 from ia2exit.model import KINDS, MapObject, to_json
 from ia2exit.running.trace import parse
 
-from .bed import BED, HERE, LIMIT, PROGRAM, VANILLA, Bed, exit_map
+from .bed import BED, HERE, LIMIT, PROGRAM, SCENARIOS, VANILLA, Bed, exit_map
 
-#: name -> status, from the table in scenarios.c.
-SCENARIOS = dict(re.findall(r'^    \{"([a-z-]+)", (-?\w+), "', (HERE / "scenarios.c").read_text(), flags=re.MULTILINE))
 STATUS = {"-SIGABRT": -6}
 WATCHED = ["linked", "preloaded", "linked-none", "preloaded-none"]
 #: Other ways to be run, which must not be noticed either.

@@ -204,7 +204,7 @@ static bool is_silent(const json_t *enter) {
 static bool may_stay_open(long compartment) { return compartment == 4 || compartment == 5; }
 
 static bool is_open(const char *rights, long compartment) {
-    char number[8];
+    char number[24];
     const char *list = strstr(rights, "open=");
     const char *end = strchr(rights, '\n');
     const char *found;

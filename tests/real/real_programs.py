@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -98,8 +98,9 @@ def run(
     before: Sequence[str | Path],
     folder: Path,
     preloaded: Sequence[Path] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program in an empty folder with a small environment; ``before`` stands before its own command."""
+    """Run a program in an empty folder with a small environment and ``variables``, ``before`` before its command."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     environment = {
@@ -111,6 +112,7 @@ def run(
         "IA2EXIT_LIBDIR": str(runtime_library().parent),
         "ASAN_OPTIONS": "detect_leaks=0",  # leaks of the distribution's programs, reported with addresses
     }
+    environment |= variables or {}
     if preloaded:
         environment["LD_PRELOAD"] = ":".join(map(str, preloaded))
     return subprocess.run(
@@ -144,6 +146,7 @@ def run_covered(
     options: Sequence[str | Path],
     folder: Path,
     preloaded: Sequence[Path] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Covered:
     """The same under ``ia2exit run`` with ``options``; trace and report are written beside ``folder``.
 
@@ -154,7 +157,7 @@ def run_covered(
         path.unlink(missing_ok=True)
     start = ["-c", LATER, ":".join(map(str, preloaded))] if preloaded else ["-m", "ia2exit"]
     before = [sys.executable, *start, "run", *options, "--trace", kept, "--report", report, "--"]
-    done = run(program, before, folder)
+    done = run(program, before, folder, variables=variables)
     assert kept.exists(), done
     return Covered(done, kept.read_bytes().splitlines(keepends=True), report.read_text())
 

@@ -140,6 +140,10 @@ class Stage:
             del known[inherited]
         return events.Counters(pid=PID, tid=PID, t=90, **{**known, **changes})
 
+    def exit(self) -> events.Exit:
+        """The program calls exit."""
+        return events.Exit(pid=PID, tid=PID, t=9, how="exit", status=0)
+
     def end(self, how: str = "signal", status: int | None = None) -> events.End:
         """The last event."""
         members: dict[str, Any] = {"how": how, "status": status}

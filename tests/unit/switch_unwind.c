@@ -33,15 +33,18 @@ void call_with_values(uintptr_t function, const struct ia2_call *call);
 extern const char caller_returns[];
 __asm__(
     ".text\ncall_with_values:\n.cfi_startproc\n"
-    "pushq %rbx\n.cfi_adjust_cfa_offset 8\npushq %rbp\n.cfi_adjust_cfa_offset 8\npushq %r12\n.cfi_adjust_cfa_offset 8\n"
-    "pushq %r13\n.cfi_adjust_cfa_offset 8\npushq %r14\n.cfi_adjust_cfa_offset 8\npushq %r15\n.cfi_adjust_cfa_offset 8\n"
+    /* Where the compiler keeps frame pointers, the frames above this one are found by the RBP that is saved here. */
+    ".irp register, rbx, rbp, r12, r13, r14, r15\n"
+    "pushq %\\register\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset %\\register, 0\n"
+    ".endr\n"
     "subq $8, %rsp\n.cfi_adjust_cfa_offset 8\n"
     "movq %rdi, %rax\nmovq %rsi, %rdi\n"
     "movq $103, %rbx\nmovq $106, %rbp\nmovq $112, %r12\nmovq $113, %r13\nmovq $114, %r14\nmovq $115, %r15\n"
     "call *%rax\ncaller_returns:\n"
     "addq $8, %rsp\n.cfi_adjust_cfa_offset -8\n"
-    "popq %r15\n.cfi_adjust_cfa_offset -8\npopq %r14\n.cfi_adjust_cfa_offset -8\npopq %r13\n.cfi_adjust_cfa_offset -8\n"
-    "popq %r12\n.cfi_adjust_cfa_offset -8\npopq %rbp\n.cfi_adjust_cfa_offset -8\npopq %rbx\n.cfi_adjust_cfa_offset -8\n"
+    ".irp register, r15, r14, r13, r12, rbp, rbx\n"
+    "popq %\\register\n.cfi_adjust_cfa_offset -8\n.cfi_restore %\\register\n"
+    ".endr\n"
     "ret\n.cfi_endproc\n");
 
 /* Callee-saved registers by their DWARF numbers, and what the caller had in them. */

@@ -158,9 +158,14 @@ def test_what_opens_everything_is_said_first_and_loudly(stage: Stage, changes: d
     assert said in text.splitlines()[0]
 
 
-def test_the_old_path_does_not_claim_that_nothing_ran(stage: Stage) -> None:
-    stream = [stage.start(backend="legacy"), *stage.objects()[1:], stage.end("exit", 0)]
-    assert "no destructor ran" not in told(stream, signal=None)
+@pytest.mark.parametrize(("signal", "notes"), [(None, 0), (11, 1)])
+def test_the_old_path_records_nothing_and_no_more_is_claimed(stage: Stage, signal: int | None, notes: int) -> None:
+    found = result([stage.start(backend="legacy"), stage.exit()], signal=signal)
+    assert len(found.notes) == notes
+    assert all("was ended by SIGSEGV while its destructors ran" in note for note in found.notes)
+    text = told([stage.start(backend="legacy"), stage.exit()], signal=signal)
+    assert "IA2_EXIT_FORCE_LEGACY=1" in text
+    assert "no destructor ran" not in text
 
 
 @pytest.mark.parametrize(

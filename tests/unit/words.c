@@ -104,9 +104,11 @@ Test(words, what_does_not_fit_is_left_out_and_the_line_ends) {
         struct {
             struct ia2_words words;
             char behind[64];
+            char end;
         } room;
         char text[2001];
         memset(&room, '#', sizeof room);
+        room.end = '\0';
         memset(text, 'x', length);
         text[length] = '\0';
         ia2_words_begin(&room.words, text);

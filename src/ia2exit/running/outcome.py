@@ -73,7 +73,7 @@ def _how_it_ended(process: Process, first: bool, run: _Run, label: str) -> Itera
         yield _replaced(process, label, follow=run.follow)
     if first and run.patience is not None:
         yield _overdue(label, run.patience, run.ended)
-    elif process.replaced_by is not None:
+    elif process.replaced_by is not None or _took_the_old_path(process, run.ended):
         pass
     elif process.end is None or process.end.how == "signal":
         yield _unfinished(process, first, run.ended, label)
@@ -120,6 +120,12 @@ def _replaced(process: Process, label: str, *, follow: bool) -> str:
         return what
     remedy = "which could not be followed" if follow else "which was not followed; use --follow"
     return f"{what}, {remedy}"
+
+
+def _took_the_old_path(process: Process, ended: Ended) -> bool:
+    """Whether IA2_EXIT_FORCE_LEGACY kept the end of an orderly exit from being recorded."""
+    legacy = process.start is not None and process.start.backend == "legacy"
+    return legacy and process.exit is not None and ended.signal is None
 
 
 def _unfinished(process: Process, first: bool, ended: Ended, label: str) -> str:
