@@ -55,11 +55,6 @@ static struct ia2_rights rights_of(const struct exit_record *record) {
     return (struct ia2_rights){.owner = record->owner, .also = also};
 }
 
-/* Of the code that the destructor interrupts: another destructor, or none. */
-static struct ia2_rights rights_around(const struct exit_record *outer) {
-    return outer ? rights_of(outer) : (struct ia2_rights){0};
-}
-
 void ia2_run_resume_rights(struct ia2_thread *thread) {
     const struct ia2_rights rights = rights_of(thread->running);
     if (thread->closing) {
@@ -164,6 +159,7 @@ static uint32_t present_pkru(const struct ia2_thread *thread) {
 static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second) {
     struct exit_record *outer = thread->running;
     const struct ia2_rights rights = rights_of(record);
+    const struct ia2_rights around = thread->rights; /* of a destructor, of a signal handler within one, or none */
     record->outer_pkru = present_pkru(thread);
     record->outer = outer ? ia2_record_place(outer) + 1u : 0;
     const char *unenforced = ia2_sealed.enforcing ? ia2_close_enter(thread, &rights) : "nothing is enforced";
@@ -188,7 +184,6 @@ static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t
         ia2_sealed.wanted[slot + IA2_THREADS] = thread->running->outer_pkru;
     }
     if (ia2_sealed.enforcing) {
-        const struct ia2_rights around = rights_around(thread->running);
         ia2_close_leave(thread, &around);
     }
 }
