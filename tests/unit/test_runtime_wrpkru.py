@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 from iced_x86 import Decoder, FlowControl, Instruction, Mnemonic, OpKind, Register
 
 from ia2exit.native import runtime_library
@@ -28,8 +29,11 @@ def functions(library: Path) -> dict[str, list[Instruction]]:
     with library.open("rb") as file:
         elf = ELFFile(file)
         text = elf.get_section_by_name(".text")
+        table = elf.get_section_by_name(".symtab")
+        assert text is not None
+        assert isinstance(table, SymbolTableSection)
         code, start = text.data(), text["sh_addr"]
-        for symbol in elf.get_section_by_name(".symtab").iter_symbols():
+        for symbol in table.iter_symbols():
             if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_size"] and symbol["st_shndx"] != "SHN_UNDEF":
                 at = symbol["st_value"] - start
                 found[symbol.name] = list(Decoder(64, code[at : at + symbol["st_size"]], ip=symbol["st_value"]))
@@ -88,8 +92,9 @@ def test_no_system_call_is_made_on_the_way(functions: dict[str, list[Instruction
 def test_nothing_of_malloc_or_stdio_is_called_by_the_runtime(library: Path) -> None:
     """No import can allocate or lock: what the runtime takes from libc is known by name."""
     with library.open("rb") as file:
-        symbols = ELFFile(file).get_section_by_name(".dynsym").iter_symbols()
-        imported = {each.name for each in symbols if each["st_shndx"] == "SHN_UNDEF" and each.name}
+        table = ELFFile(file).get_section_by_name(".dynsym")
+        assert isinstance(table, SymbolTableSection)
+        imported = {each.name for each in table.iter_symbols() if each["st_shndx"] == "SHN_UNDEF" and each.name}
     assert not imported & {
         "malloc",
         "calloc",
