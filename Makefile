@@ -7,7 +7,7 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' 
 .PHONY: help demo test lint fmt bench wheel setup build clean
 
 help:
-	@echo "make demo   scan, map and run Python and openssl under the runtime"
+	@echo "make demo   a scribbling library stopped; scan, map and run Python and openssl under the runtime"
 	@echo "make test   every C test (ctest) and every Python test of the host lane (pytest)"
 	@echo "make lint   ruff, mypy --strict, clang-format, shell syntax; changes nothing"
 	@echo "make fmt    formats Python and C"

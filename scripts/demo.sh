@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The main job on real programs: scan, map and run the machine's Python with ssl, sqlite3 and ctypes, and openssl.
+# The main job: a library that scribbles over its program's data, without us and with us; then scan, map and run on real
+# programs, the machine's Python with ssl, sqlite3 and ctypes, and openssl.
 #
 #   scripts/demo.sh IA2EXIT     IA2EXIT: the command line to show
 #
@@ -25,6 +26,27 @@ step() {
     "$@"
 }
 
+# The same, of a program that a signal is to end: it must, or the demo has shown nothing.
+step_ended_by() {
+    local status=0
+    step "${@:2}" || status=$?
+    ((status == 128 + $1)) || {
+        printf 'demo: exit status %s, expected %s\n' "$status" "$((128 + $1))" >&2
+        exit 1
+    }
+}
+
+heading "a library's exit handler resets a counter, which is its program's: without us nobody notices"
+make --no-print-directory -s -C examples/scribble OUT="$PWD/$out/scribble"
+printf '\033[2m$ %s\033[0m\n' "$out/scribble/ledger"
+"$out/scribble/ledger"
+
+heading "with us: culprit, victim and both symbols"
+step_ended_by 11 "$ia2exit" run -p examples/scribble/policy.toml -- "$out/scribble/ledger"
+
+heading "the same, only that handler abandoned"
+step "$ia2exit" run -p examples/scribble/policy.toml --mode contain -- "$out/scribble/ledger"
+
 # The interpreter itself: python3 may be a shim or a link. Its extension modules are loaded by dlopen, so they are named.
 mapfile -t python < <(python3 - <<'END'
 import importlib, os, sys
@@ -46,7 +68,7 @@ heading "map: which destructor belongs to which compartment"
 step "$ia2exit" map -p examples/python.toml "${python[@]}" -o "$out/python.json"
 "$ia2exit" map -p examples/python.toml "${python[@]}" --binary -o "$out/python.map" >/dev/null
 
-heading "run: what ran when Python ended"
+heading "run: what ran when Python ended, each destructor with only its owner's memory open"
 step "$ia2exit" run --map "$out/python.map" --trace "$out/python.jsonl" -- "${python[0]}" -c "$program"
 
 heading "the same with openssl"

@@ -5,6 +5,7 @@
 #include "objects.h"
 #include "run.h"
 #include "signals.h"
+#include "system.h"
 #include "tamper.h"
 #include "words.h"
 
@@ -20,6 +21,7 @@ void ia2_exit_begin(enum ia2_exit_how how, int status) {
         return;
     }
     if (ia2_sealed.watching || ia2_sealed.enforcing) { /* before the event: who reads it may ask where we are */
+        ia2_self()->pid = (uint32_t)ia2_getpid();      /* a forked child may exit, too */
         ia2_signals_take();
         ia2_signals_guard_thread(ia2_self(), true);
     }

@@ -11,7 +11,9 @@
 /* One range of addresses, reserved once and opened step by step: whether a pointer is a record is one comparison, and an
  * index needs no search. */
 #define RESERVED (256ul << 20) /* 4 million records */
-#define STEP (128ul << 10)     /* what is opened at a time, and so the memory that may lie idle */
+#define STEP (128ul << 10)
+#define LARGE_STEP (4ul << 20)
+#define HUGE_PAGE (2ul << 20)
 
 struct ia2_record_table ia2_records;
 
@@ -27,33 +29,43 @@ static bool reserve(void) {
     while (limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur / 64 && size > 2 * STEP) {
         size /= 2;
     }
-    long at = ia2_syscall(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long at = ia2_syscall(SYS_mmap, 0, (long)(size + HUGE_PAGE), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                          -1, 0);
     if (at < 0 && at > -4096) {
         return false;
     }
     reserved = size;
-    ia2_records.base = (struct exit_record *)at;
+    ia2_records.base = (struct exit_record *)(((uintptr_t)at + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
     return true;
 }
 
-static long make_writable(uintptr_t at) {
+static long make_writable(uintptr_t at, size_t size) {
     if (ia2_sealed.runtime_key) {
-        return ia2_syscall4(SYS_pkey_mprotect, (long)at, STEP, PROT_READ | PROT_WRITE, ia2_sealed.runtime_key);
+        return ia2_syscall4(SYS_pkey_mprotect, (long)at, (long)size, PROT_READ | PROT_WRITE, ia2_sealed.runtime_key);
     }
-    return ia2_mprotect(at, STEP, PROT_READ | PROT_WRITE);
+    return ia2_mprotect(at, size, PROT_READ | PROT_WRITE);
 }
 
-/* Opens one more step. The first pages come as they are touched; later ones at once, which costs a fraction of their faults. That is
- * a hint: failure is no matter. */
+/* Opens one more step, an eighth of what is open where that is more. The first pages come as they are touched; later ones at
+ * once, and huge where the kernel has such, which costs a fraction of their faults. Both are hints: failure is no matter. */
 static bool open_step(void) {
-    uintptr_t at = (uintptr_t)ia2_records.base + opened;
-    if (opened + STEP > reserved || make_writable(at) != 0) {
+    size_t done = opened;
+    size_t step = done / 8 / STEP * STEP;
+    step = step < STEP ? STEP : step > LARGE_STEP ? LARGE_STEP : step;
+    if (step >= HUGE_PAGE) {
+        step = (done + step) / HUGE_PAGE * HUGE_PAGE - done; /* huge pages end where they should */
+    }
+    uintptr_t at = (uintptr_t)ia2_records.base + done;
+    if (done + step > reserved || make_writable(at, step) != 0) {
         return false;
     }
-    if (opened > 0) {
-        ia2_syscall3(SYS_madvise, (long)at, STEP, MADV_POPULATE_WRITE); /* Linux 5.14 */
+    if (step >= HUGE_PAGE) {
+        ia2_syscall3(SYS_madvise, (long)at, (long)step, MADV_HUGEPAGE);
     }
-    opened += STEP;
+    if (done > 0) {
+        ia2_syscall3(SYS_madvise, (long)at, (long)step, MADV_POPULATE_WRITE); /* Linux 5.14 */
+    }
+    opened = done + step;
     atomic_store_explicit(&ia2_records.room, (uint32_t)(opened / sizeof(struct exit_record)), memory_order_release);
     return true;
 }
@@ -111,19 +123,12 @@ struct exit_record *ia2_record_new_slow(void) {
     return ia2_records.base + index;
 }
 
-static bool is_intact(const struct exit_record *record) {
-    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
-    return record->mac == ia2_record_mac(record) && (uint32_t)number == ia2_record_place(record) + 1u &&
-           record->outcome == IA2_SUCCESS && record->unused == 0 &&
-           atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_LIVE;
-}
-
 bool ia2_record_claim(struct exit_record *record) {
     ia2_record_number number = atomic_load_explicit(&record->number, memory_order_acquire);
     if ((uint32_t)number == 0) {
         return false;
     }
-    if (ia2_sealed.enforcing && !is_intact(record)) {
+    if (ia2_sealed.enforcing && !ia2_record_is_intact(record)) {
         /* Another thread may have been faster: then it is not live any more, which is something else. */
         if (atomic_load_explicit(&record->number, memory_order_acquire) == number) {
             ia2_tampered("an exit record was changed after its registration", NULL);
@@ -142,8 +147,8 @@ bool ia2_record_claim(struct exit_record *record) {
 
 void ia2_record_copy(struct exit_record *copy, const struct exit_record *record) {
     copy->function = record->function;
-    copy->argument = ia2_record_place(record) + 1u; /* a key has none: ia2_record_original() */
-    atomic_store_explicit(&copy->dso, ia2_record_dso(record), memory_order_relaxed);
+    /* A key has no dso_handle: ia2_record_original(). */
+    atomic_store_explicit(&copy->dso, ia2_record_place(record) + 1u, memory_order_relaxed);
     copy->registrar = record->registrar;
     copy->owner = record->owner;
     copy->also = record->also;

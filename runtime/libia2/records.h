@@ -37,10 +37,17 @@ typedef uint64_t ia2_record_number;
 
 struct exit_record {
     uintptr_t function;
-    uintptr_t argument;
+    union {
+        uintptr_t argument;
+        struct {                 /* while running: it has been passed on */
+            uint32_t outer;      /* index + 1 of the record of the destructor that this one interrupted */
+            uint32_t outer_pkru; /* what PKRU goes back to */
+        };
+    };
     _Atomic ia2_record_number number; /* while live; else its low half is 0: one comparison tells whether it may run */
     union {
-        _Atomic uintptr_t dso;      /* dso_handle as given; of fini kinds the start of the object */
+        _Atomic uintptr_t
+            dso; /* dso_handle as given; of fini kinds the start of the object; of a copy see ia2_record_original() */
         _Atomic uint32_t next_free; /* of a free slot: index + 1 of the next one; a late reader may still look at it */
     };
     union {
@@ -54,20 +61,13 @@ struct exit_record {
     _Atomic uint8_t state; /* enum ia2_record_state */
     uint8_t outcome;       /* enum ia2_outcome, once it has run */
     union {
-        uint64_t mac;       /* while live: of all above but state and outcome, and of serial */
+        uint64_t mac;       /* while live: of all above but state and outcome */
         uintptr_t outer_sp; /* while running: ia2_call_sp of the destructor that this one interrupted */
-    };
-    union {
-        uint32_t serial; /* while live: place in the order of all registrations */
-        uint32_t outer;  /* while running: index + 1 of the record of the destructor that this one interrupted */
-    };
-    union {
-        uint32_t unused;     /* while live: 0 */
-        uint32_t outer_pkru; /* while running: what PKRU goes back to */
     };
 };
 
-_Static_assert(sizeof(struct exit_record) == 64, "64 bytes a record is the published limit");
+_Static_assert(sizeof(struct exit_record) == 56,
+               "64 bytes a record is the published limit, and an eighth may lie idle");
 
 #define IA2_GENERATION_MASK 0xffffffff00000000u
 
@@ -76,7 +76,6 @@ struct ia2_record_table {
     struct exit_record *base;   /* NULL: nothing reserved yet */
     _Atomic uint32_t used;      /* slots handed out at least once */
     _Atomic uint32_t room;      /* slots whose memory is there */
-    _Atomic uint32_t serial;    /* of the last registration */
     _Atomic uint64_t free_list; /* tag << 32 | index + 1: the tag makes the compare-and-swap safe against ABA */
 };
 extern struct ia2_record_table ia2_records;
@@ -101,27 +100,27 @@ static inline struct exit_record *ia2_record_new(void) {
     return ia2_records.base + index;
 }
 
-static inline uint32_t ia2_record_place(const struct exit_record *record) {
-    return (uint32_t)(record - ia2_records.base);
-}
-
 static inline uint32_t ia2_record_generation(const struct exit_record *record) {
     return (uint32_t)(atomic_load_explicit(&record->number, memory_order_relaxed) >> 32);
-}
-
-/* The record that was registered: of a running copy the one that it was made from. */
-static inline const struct exit_record *ia2_record_original(const struct exit_record *record) {
-    bool copy = atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_COPY;
-    return copy ? ia2_records.base + (record->argument - 1u) : record;
 }
 
 static inline uintptr_t ia2_record_dso(const struct exit_record *record) {
     return atomic_load_explicit(&record->dso, memory_order_relaxed);
 }
 
+/* The record that was registered: of a running copy the one that it was made from. */
+static inline const struct exit_record *ia2_record_original(const struct exit_record *record) {
+    bool copy = atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_COPY;
+    return copy ? ia2_records.base + (ia2_record_dso(record) - 1u) : record;
+}
+
 /* Return address of the registration call; 0 for fini kinds, which nobody registers. */
 static inline uintptr_t ia2_record_registrar(const struct exit_record *record) {
     return record->kind == IA2_EXIT_FINI_ARRAY || record->kind == IA2_EXIT_FINI ? 0 : record->registrar;
+}
+
+static inline uint32_t ia2_record_place(const struct exit_record *record) {
+    return (uint32_t)(record - ia2_records.base);
 }
 
 /* The code of a live record: who changes it without knowing the key is found out (ia2_record_claim()). */
@@ -134,9 +133,15 @@ static inline uint64_t ia2_record_mac(const struct exit_record *record) {
         record->registrar,
         (uint64_t)record->owner | (uint64_t)record->also << 16 | (uint64_t)record->kind << 32 |
             (uint64_t)record->flags << 40,
-        record->serial,
     };
     return ia2_siphash_words(ia2_secret, words, sizeof words / sizeof *words);
+}
+
+/* Is the record live, and what it was when it was published? */
+static inline bool ia2_record_is_intact(const struct exit_record *record) {
+    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
+    return record->mac == ia2_record_mac(record) && (uint32_t)number == ia2_record_place(record) + 1u &&
+           record->outcome == IA2_SUCCESS && atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_LIVE;
 }
 
 /* To be called after each change of a live record. Where nothing is enforced nobody looks at the code. */
@@ -150,11 +155,6 @@ static inline void ia2_record_seal(struct exit_record *record) {
 static inline ia2_record_number ia2_record_publish(struct exit_record *record) {
     ia2_record_number number = (atomic_load_explicit(&record->number, memory_order_relaxed) & IA2_GENERATION_MASK) |
                                (ia2_record_place(record) + 1u);
-    uint32_t serial = atomic_load_explicit(&ia2_records.serial, memory_order_relaxed) + 1;
-    atomic_store_explicit(&ia2_records.serial, serial,
-                          memory_order_relaxed); /* of two at once, either is before the other */
-    record->serial = serial;
-    record->unused = 0;
     record->outcome = IA2_SUCCESS;
     atomic_store_explicit(&record->state, IA2_LIVE, memory_order_relaxed);
     atomic_store_explicit(&record->number, number, memory_order_release);

@@ -28,19 +28,20 @@ bool ia2_running(struct ia2_running *now) {
 /* ---- order --------------------------------------------------------------------------------------------------------------------------- */
 
 /* At exit the handlers of the exit list run last registered first. One that was registered after the previous one, and before that one
- * ran, should have run before it. */
+ * ran, should have run before it. Slots that were never used before are in the order of registration; of others it cannot be told. */
 static void check_order(const struct ia2_thread *thread, const struct exit_record *record) {
     static uint32_t last, newest;
     bool listed =
         record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
-    if (!listed || !ia2_exiting() || thread->finalising || thread->unloading) {
+    if (!listed || !ia2_exiting() || thread->finalising || thread->unloading || ia2_record_generation(record) != 0) {
         return; /* a finalised object runs its own handlers only */
     }
-    if (last != 0 && record->serial > last && record->serial <= newest) {
+    uint32_t number = ia2_record_place(record) + 1u;
+    if (last != 0 && number > last && number <= newest) {
         ia2_count(&ia2_counters.out_of_order);
     }
-    last = record->serial;
-    newest = atomic_load_explicit(&ia2_records.serial, memory_order_relaxed);
+    last = number;
+    newest = atomic_load_explicit(&ia2_records.used, memory_order_relaxed);
 }
 
 /* ---- rights -------------------------------------------------------------------------------------------------------------------------- */
@@ -52,11 +53,6 @@ static struct ia2_rights rights_of(const struct exit_record *record) {
     }
     uint16_t also = record->flags & IA2_VAGUE ? record->also : 0;
     return (struct ia2_rights){.owner = record->owner, .also = also};
-}
-
-/* Of the code that the destructor interrupts: another destructor, or none. */
-static struct ia2_rights rights_around(const struct exit_record *outer) {
-    return outer ? rights_of(outer) : (struct ia2_rights){0};
 }
 
 void ia2_run_resume_rights(struct ia2_thread *thread) {
@@ -163,6 +159,7 @@ static uint32_t present_pkru(const struct ia2_thread *thread) {
 static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t first, uintptr_t second) {
     struct exit_record *outer = thread->running;
     const struct ia2_rights rights = rights_of(record);
+    const struct ia2_rights around = thread->rights; /* of a destructor, of a signal handler within one, or none */
     record->outer_pkru = present_pkru(thread);
     record->outer = outer ? ia2_record_place(outer) + 1u : 0;
     const char *unenforced = ia2_sealed.enforcing ? ia2_close_enter(thread, &rights) : "nothing is enforced";
@@ -187,7 +184,6 @@ static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t
         ia2_sealed.wanted[slot + IA2_THREADS] = thread->running->outer_pkru;
     }
     if (ia2_sealed.enforcing) {
-        const struct ia2_rights around = rights_around(thread->running);
         ia2_close_leave(thread, &around);
     }
 }
@@ -210,9 +206,13 @@ bool ia2_run_alike(struct exit_record *record, uintptr_t first, uintptr_t second
     struct ia2_thread *thread = ia2_self();
     bool alike = ia2_close_is_open_for(thread, record->owner) && thread->depth == 0 && thread->rights.owner == 0 &&
                  (record->flags & (IA2_VAGUE | IA2_REPEATED)) == 0 && !ia2_sealed.tracing && thread->in_handler == 0;
-    if (!alike || !ia2_record_claim(record)) {
+    if (!alike || !ia2_record_is_intact(record)) {
         return false;
     }
+    /* This is the only thread: claiming it needs no more. */
+    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
+    atomic_store_explicit(&record->number, number & IA2_GENERATION_MASK, memory_order_relaxed);
+    atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);
     check_order(thread, record);
     record->outer = 0;
     record->outer_pkru = thread->pkru;

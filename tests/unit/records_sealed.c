@@ -100,7 +100,8 @@ Test(records_sealed, two_flipped_bits_are_found) {
             bytes[b / 8] ^= (unsigned char)(1u << b % 8);
         }
     }
-    cr_expect_eq(found, 512 * 511 / 2);
+    enum { BITS = 8 * sizeof *record };
+    cr_expect_eq(found, BITS * (BITS - 1) / 2);
     cr_expect_eq(claim(record), CLAIMED, "as it was");
 }
 
@@ -127,7 +128,7 @@ Test(records_sealed, a_code_holds_for_one_generation) {
     memcpy(&before, record, sizeof before);
     ia2_record_free(record);
     cr_assert_eq(make(0), record, "the slot is used again");
-    cr_expect_neq(record->mac, before.mac, "all is the same but the generation and the order");
+    cr_expect_neq(record->mac, before.mac, "all is the same but the generation");
     record->mac = before.mac;
     cr_expect_eq(claim(record), FOUND);
 }
@@ -218,7 +219,6 @@ Test(records_sealed, a_run_has_a_copy_that_knows_its_original) {
     cr_expect_eq(ia2_record_original(copy), record);
     cr_expect_eq(ia2_record_original(record), record);
     cr_expect_eq(copy->function, record->function);
-    cr_expect_eq(ia2_record_dso(copy), ia2_record_dso(record));
     cr_expect_eq(ia2_record_registrar(copy), ia2_record_registrar(record));
     cr_expect_eq(copy->owner, record->owner);
     cr_expect_eq(copy->also, record->also);

@@ -164,9 +164,9 @@ def poke(folder: Path) -> Path:
     return build(folder, "poke.c", "-D_GNU_SOURCE")
 
 
-@pytest.mark.parametrize("backend", ["none", "mprotect"])
-def test_what_was_decided_at_the_start_is_read_only(poke: Path, backend: str) -> None:
-    done = run_covered([poke, "libia2.so", place_of("ia2_sealed")], IA2_EXIT_BACKEND=backend)
+@every_mode
+def test_what_was_decided_at_the_start_is_read_only(poke: Path, mode: str) -> None:
+    done = run_covered([poke, "libia2.so", place_of("ia2_sealed")], IA2_EXIT_MODE=mode, **CLOSING)
     at, *maps = done.stdout.decode().splitlines()
     mapped = [line.split() for line in maps]
     (protection,) = {

@@ -75,7 +75,7 @@ def settings(place: Place) -> dict[str, str]:
     ("given", "refusal"),
     [
         ({}, "IA2_EXIT_MODE: expected observe, enforce or contain, not: no such mode"),
-        ({"IA2_EXIT_MODE": "observe"}, "IA2_EXIT_BACKEND: expected auto, pku, mprotect or none"),
+        ({"IA2_EXIT_MODE": "observe"}, "IA2_EXIT_BACKEND: expected auto, pku, mprotect or none, not: no such backend"),
     ],
 )
 def test_a_program_that_is_not_secure_is_refused_what_it_cannot_have(

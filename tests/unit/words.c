@@ -129,11 +129,13 @@ Test(words, what_does_not_fit_is_left_out_and_the_line_ends) {
 static int pipe_to_2(void) {
     int ends[2];
     cr_assert_eq(pipe2(ends, O_DIRECT | O_NONBLOCK), 0);
-    dup2(ends[1], 2);
-    if (ends[1] != 2) {
-        close(ends[1]);
-    }
-    return ends[0];
+    int reading = fcntl(ends[0], F_DUPFD, 50); /* it may have got the number 2 itself */
+    int writing = fcntl(ends[1], F_DUPFD, 50);
+    close(ends[0]);
+    close(ends[1]);
+    dup2(writing, 2);
+    close(writing);
+    return reading;
 }
 
 static void say_line(void) {
@@ -166,6 +168,39 @@ Test(words, a_file_that_the_program_opens_in_its_place_gets_no_line) {
     say_line();
     cr_expect(got_line(end));
     cr_expect_not(got_line(file));
+}
+
+/* A daemon closes all that it was given, and its database gets the number 2. */
+Test(words, a_file_of_before_the_exit_gets_no_line_either) {
+    int end = pipe_to_2();
+    ia2_words_remember();
+    int file = pipe_to_2();
+    ia2_words_keep();
+    say_line();
+    cr_expect_not(got_line(file));
+    cr_expect_not(got_line(end));
+}
+
+Test(words, without_standard_error_at_the_start_there_are_no_lines) {
+    close(2);
+    ia2_words_remember();
+    int file = pipe_to_2();
+    ia2_words_keep();
+    say_line();
+    cr_expect_not(got_line(file));
+}
+
+Test(words, when_the_copy_is_closed_too_nothing_is_written) {
+    int end = pipe_to_2();
+    ia2_words_remember();
+    ia2_words_keep();
+    int file = pipe_to_2();
+    for (int number = 100; number < 1000; number++) {
+        close(number);
+    }
+    say_line();
+    cr_expect_not(got_line(file));
+    cr_expect_not(got_line(end));
 }
 
 Test(words, the_copy_is_out_of_the_way_and_does_not_outlive_exec) {

@@ -50,10 +50,11 @@ IA2_EXIT_PUBLIC void ia2_run_destructor(const struct exit_record *record);
  * stacks. The functions are called during the exit phase, at dlclose and at the end of a thread, in the thread that is about to run a
  * destructor, with PKRU open for all the host's memory; they must not allocate, lock or call back. */
 struct ia2_exit_host {
-    uint32_t size;                            /* sizeof(struct ia2_exit_host) */
-    uint32_t shared_pkru;                     /* PKRU with which only what every compartment needs is open: key 0, libc's memory */
-    int (*key_of)(uint32_t compartment);      /* key of that compartment's pages, -1: it has none */
-    void *(*stack_of)(uint32_t compartment);  /* top of the calling thread's stack for it, 16-byte aligned; NULL: stay on the present
+    uint32_t size;        /* sizeof(struct ia2_exit_host) */
+    uint32_t shared_pkru; /* PKRU with which only what every compartment needs is open: key 0, libc's memory */
+    int (*key_of)(uint32_t compartment); /* key of that compartment's pages, -1: it has none */
+    void *(*stack_of)(
+        uint32_t compartment); /* top of the calling thread's stack for it, 16-byte aligned; NULL: stay on the present
                                                  one. The pointer itself may be NULL, too */
 };
 

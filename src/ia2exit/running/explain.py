@@ -5,6 +5,7 @@ What happened several times in the same way is told once, with how often.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from ia2exit.errors import printable
@@ -14,6 +15,8 @@ from ia2exit.running.records import Doer, Fault, Location, Process, RunResult, V
 from ia2exit.running.remedy import for_one_variable, remedy
 from ia2exit.running.words import RED, base, function_of, paint, place_of, plural
 
+#: Base name of the runtime, frames of which say nothing of the program.
+_RUNTIME = "libia2.so"
 #: At most so many different violations or faults of a process, numbers in one list, and frames of a stack.
 _MAX_TOLD, _MAX_NUMBERS, _MAX_FRAMES = 50, 8, 32
 _LABEL = 9
@@ -151,10 +154,19 @@ def _where(same: list[Violation]) -> str:
 
 
 def _stack(stack: list[Location]) -> Iterator[tuple[str, str]]:
-    for index, location in enumerate(stack[:_MAX_FRAMES]):
-        yield "" if index else "stack", place_of(location)
-    if len(stack) > _MAX_FRAMES:
-        yield "", f"… and {len(stack) - _MAX_FRAMES} more"
+    """The frames, those of the runtime between two destructors as one: they say nothing of the program."""
+    lines: list[str] = []
+    for ours, frames in itertools.groupby(stack, key=_is_runtime):
+        places = [place_of(frame) for frame in frames]
+        lines += [f"({len(places)} frames of {_RUNTIME})"] if ours and len(places) > 1 else places
+    for index, line in enumerate(lines[:_MAX_FRAMES]):
+        yield "" if index else "stack", line
+    if len(lines) > _MAX_FRAMES:
+        yield "", f"… and {len(lines) - _MAX_FRAMES} more"
+
+
+def _is_runtime(location: Location) -> bool:
+    return location.object is not None and location.object.rpartition("/")[2] == _RUNTIME
 
 
 def _fault_title(fault: Fault) -> str:
