@@ -4,11 +4,12 @@ BUILD := build
 BIN := .venv/bin
 C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cc' '*.cpp' '*.hpp')
 
-.PHONY: help demo test lint fmt bench wheel setup build clean
+.PHONY: help demo test sanitize lint fmt bench wheel setup build clean
 
 help:
 	@echo "make demo   a scribbling library stopped; scan, map and run Python and openssl under the runtime"
 	@echo "make test   every C test (ctest) and every Python test of the host lane (pytest)"
+	@echo "make sanitize  the C tests under AddressSanitizer, then UndefinedBehaviorSanitizer"
 	@echo "make lint   ruff, mypy --strict, clang-format, shell syntax; changes nothing"
 	@echo "make fmt    formats Python and C"
 	@echo "make bench  every benchmark against its limit"
@@ -24,6 +25,9 @@ build: setup
 
 test: build
 	ninja -C $(BUILD) check
+
+sanitize: setup
+	scripts/run_with_asan.sh
 
 demo:
 	@scripts/setup.sh --no-tests
@@ -50,4 +54,4 @@ wheel: setup
 	scripts/wheel_smoke.sh $(BIN)/python
 
 clean:
-	rm -rf $(BUILD) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(BUILD) build-asan build-ubsan dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
