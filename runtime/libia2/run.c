@@ -33,8 +33,10 @@ static void check_order(const struct ia2_thread *thread, const struct exit_recor
     static uint32_t last, newest;
     bool listed =
         record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
-    if (!listed || !ia2_exiting() || thread->finalising || thread->unloading || ia2_record_generation(record) != 0) {
-        return; /* a finalised object runs its own handlers only */
+    /* A finalised object runs its own handlers only, and so does a destructor that calls __cxa_finalize(). */
+    bool of_one_object = thread->finalising || thread->unloading || thread->depth > 0;
+    if (!listed || !ia2_exiting() || of_one_object || ia2_record_generation(record) != 0) {
+        return;
     }
     uint32_t number = ia2_record_place(record) + 1u;
     if (last != 0 && number > last && number <= newest) {

@@ -29,7 +29,7 @@ def report(text: str) -> list[str]:
     lines = [re.sub(r"0x[0-9a-f]+", "0x", line) for line in text.replace("\n    ", "\n").splitlines()]
     begin = next(index for index, line in enumerate(lines) if line.startswith("ia2exit: violation:"))
     end = next(index for index, line in enumerate(lines) if line.strip().startswith("or "))
-    of_others = re.compile(r" \((libia2\.so|libc\.so\.6)\+0x\)$")
+    of_others = re.compile(r" \((libia2\.so|libc\.so\.6)\+0x\)$|\(\d+ frames of libia2\.so\)$")
     return [line.strip() for line in lines[begin : end + 1] if not of_others.search(line)]
 
 
