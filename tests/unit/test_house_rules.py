@@ -27,6 +27,7 @@ STAGES = {
     "policy": 3,
     "exitmap": 3,
     "running": 4,
+    "vm": 4,
     "commands": 5,
     "cli": 6,
 }

@@ -11,4 +11,5 @@ VERBS: dict[str, tuple[str, str]] = {
     "scan": ("ia2exit.commands.scan", "list objects and their destructors"),
     "map": ("ia2exit.commands.map", "write the exit map: which destructor belongs to which compartment"),
     "run": ("ia2exit.commands.run", "run an unmodified program, then show what ran at exit"),
+    "vm": ("ia2exit.commands.vm", "run a command on an emulated CPU that has protection keys"),
 }
