@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ia2exit.events import AnyEvent, Enter
+from ia2exit.events import AnyEvent, Enter, Start
 from ia2exit.model import ExitMap, from_json
 from ia2exit.running.trace import parse
 
@@ -48,6 +48,11 @@ class Run:
     def entered(self) -> list[Enter]:
         """What ran, in the order of the trace."""
         return [event for event in self.events if isinstance(event, Enter)]
+
+    @property
+    def virtual(self) -> bool:
+        """Whether the PKRU values are computed, not the register's."""
+        return next(event.virtual for event in self.events if isinstance(event, Start))
 
 
 def execute(program: Path, scenario: str, folder: Path, **environment: str) -> Run:

@@ -10,17 +10,15 @@
 enum { KEYS = 16, THREADS = 64, DEPTH = 32, NOBODY = -1 };
 
 /* The walk through a trace. Under `pku` the values are the register's, where keys that are not the runtime's keep the bits that
- * they had: which keys are its own, and which of them a compartment has, is learned at the first sight and must not change. */
+ * they had: so there it is compared which keys are open. Which one a compartment has is learned at the first sight and must not change. */
 struct walk {
     bool virtual;
     bool exiting;
-    bool learned;
-    unsigned long open;   /* the value where nothing is closed yet */
-    unsigned long shared; /* the value that opens shared memory only */
-    long key_of[KEYS];    /* by compartment; 0 while not known */
+    long key_of[KEYS]; /* by compartment; 0 while not known */
     struct thread {
         long id;
         size_t depth;
+        bool rests; /* within an unload, behind its first destructor */
         const json_t *running[DEPTH];
     } threads[THREADS];
 };
@@ -70,41 +68,34 @@ static long expected_owner(const json_t *enter) {
 
 /* ---- the values ---- */
 
-static unsigned long with_key(unsigned long value, long key) { return value & ~(3ul << (2 * key)); }
+static unsigned keys(unsigned long key) { return 1u << key; }
 
-static unsigned long field(unsigned long value, long key) { return value >> (2 * key) & 3; }
+/* The keys whose memory `value` lets a thread read and write; fails the test where one may only be read: nobody asked for that. */
+static unsigned open_keys(unsigned long value, const json_t *event) {
+    unsigned open = 0;
 
-/* Which one key `value` opens that is closed in `closed`; fails the test when that is not the only difference. */
-static long key_in(unsigned long value, unsigned long closed, const json_t *event) {
-    for (long key = 1; key < KEYS; key++)
-        if (field(closed, key) == 3 && value == with_key(closed, key))
-            return key;
-    cr_assert_fail("not one key beside %#lx: %s", closed, json_dumps(event, 0));
-    return 0;
+    for (unsigned long key = 0; key < KEYS; key++) {
+        unsigned long field = value >> (2 * key) & 3;
+
+        cr_assert_neq(field, 2, "key %lu may be read only: %s", key, json_dumps(event, 0));
+        if (field == 0)
+            open |= keys(key);
+    }
+    return open;
 }
 
-/* From the first destructor's `pkru_before`: before the exit the keys of compartments are open, in it they are closed. */
-static void learn(struct walk *walk, const json_t *enter) {
-    unsigned long before = address_of(enter, "pkru_before");
-
-    if (walk->learned)
-        return;
-    walk->learned = true;
-    walk->open = walk->virtual ? 0 : before;
-    walk->shared = walk->virtual ? 0xfffffffc : before;
-    for (long key = 1; key < KEYS && !walk->virtual; key++)
-        if (walk->exiting && field(before, key) == 3)
-            walk->open = with_key(walk->open, key);
-        else if (!walk->exiting && field(before, key) == 0)
-            walk->shared |= 3ul << (2 * key);
-    cr_assert_neq(walk->open, walk->shared, "no key is the runtime's: %s", json_dumps(enter, 0));
+/* 0 while it is not known: key 0 is always open. */
+static unsigned long known_key(const struct walk *walk, long compartment) {
+    return (unsigned long)(walk->virtual ? compartment : walk->key_of[compartment]);
 }
 
-static long key_for(struct walk *walk, long compartment, unsigned long value, const json_t *event) {
+static long key_for(struct walk *walk, long compartment, unsigned open, const json_t *event) {
     if (walk->virtual)
         return compartment;
     if (walk->key_of[compartment] == 0) {
-        walk->key_of[compartment] = key_in(value, walk->shared, event);
+        cr_assert(__builtin_popcount(open) == 1, "not one key for compartment %ld: %s", compartment,
+                  json_dumps(event, 0));
+        walk->key_of[compartment] = __builtin_ctz(open);
         for (long other = 1; other < KEYS; other++)
             cr_expect(other == compartment || walk->key_of[other] != walk->key_of[compartment],
                       "compartments %ld and %ld have one key", other, compartment);
@@ -112,25 +103,47 @@ static long key_for(struct walk *walk, long compartment, unsigned long value, co
     return walk->key_of[compartment];
 }
 
-static unsigned long expected_wanted(struct walk *walk, const json_t *enter) {
-    unsigned long value = address_of(enter, "pkru_wanted");
-    long owner = expected_owner(enter);
-
-    if (owner == NOBODY) { /* everything: each key that a compartment is known by */
-        for (long compartment = 1; compartment < KEYS; compartment++)
-            cr_expect_eq(field(value, walk->key_of[compartment]), 0, "%s", json_dumps(enter, 0));
-        return walk->virtual ? 0 : value;
-    }
-    if (flag_of(enter, "vague")) { /* inline_variable.hpp: registered by library_vague (6), lies in library_cxx (3) */
-        unsigned long other = with_key(walk->shared, walk->virtual ? 3 : walk->key_of[3]);
-
-        return with_key(other, walk->virtual ? 6 : key_in(value, other, enter));
-    }
-    return owner == 0 ? walk->shared : with_key(walk->shared, key_for(walk, owner, value, enter));
+/* Everything: each key that a compartment is known by. The runtime's own, under `pku`, stays closed to everybody. */
+static void check_all(const struct walk *walk, unsigned open, const json_t *event) {
+    for (long compartment = 1; compartment < KEYS; compartment++)
+        cr_expect(open & keys(known_key(walk, compartment)), "compartment %ld is closed: %s", compartment,
+                  json_dumps(event, 0));
+    cr_expect_eq(__builtin_popcount(open), walk->virtual ? KEYS : KEYS - 1, "%s", json_dumps(event, 0));
 }
 
-/* Between destructors: all open before the exit begins, only shared memory from then on. */
-static unsigned long expected_resting(const struct walk *walk) { return walk->exiting ? walk->shared : walk->open; }
+static void check_wanted(struct walk *walk, const json_t *enter) {
+    unsigned open = open_keys(address_of(enter, "pkru_wanted"), enter);
+    long owner = expected_owner(enter);
+    unsigned expected = keys(0);
+
+    if (owner == NOBODY) {
+        check_all(walk, open, enter);
+        return;
+    }
+    if (flag_of(enter, "vague")) { /* inline_variable.hpp: registered by library_vague (6), lies in library_cxx (3) */
+        expected |= keys(known_key(walk, 3));
+        cr_expect(expected != keys(0), "compartment 3 has no key yet: %s", json_dumps(enter, 0));
+    }
+    if (owner != 0)
+        expected |= keys((unsigned long)key_for(walk, owner, open & ~expected, enter));
+    cr_expect_eq(open, expected, "open keys %#x, expected %#x: %s", open, expected, json_dumps(enter, 0));
+}
+
+/* Plug-ins come by dlopen: their memory may stay open to others, and their key closed to threads that are older than it. */
+static bool comes_late(long compartment) { return compartment == 4 || compartment == 5; }
+
+/* Between destructors: all open before the exit begins, only shared memory from then on, and, for the register, within an unload. */
+static void check_between(const struct walk *walk, const struct thread *thread, const json_t *enter) {
+    unsigned open = open_keys(address_of(enter, "pkru_before"), enter);
+
+    if (walk->exiting || (thread->rests && !walk->virtual)) {
+        cr_expect_eq(open, keys(0), "open keys %#x between destructors: %s", open, json_dumps(enter, 0));
+        return;
+    }
+    for (long compartment = 1; compartment < KEYS; compartment++)
+        cr_expect(comes_late(compartment) || open & keys(known_key(walk, compartment)), "compartment %ld is closed: %s",
+                  compartment, json_dumps(enter, 0));
+}
 
 /* ---- the walk ---- */
 
@@ -139,18 +152,19 @@ static bool is_null(const json_t *event, const char *member) { return json_is_nu
 static void check_entered(struct walk *walk, const json_t *enter, const char *backend) {
     struct thread *thread = thread_of(walk, enter);
     long owner = expected_owner(enter);
-    unsigned long before;
 
-    learn(walk, enter);
-    before = thread->depth > 0 ? address_of(thread->running[thread->depth - 1], "pkru_wanted") : expected_resting(walk);
     cr_expect_eq(number_of(enter, "owner"), owner, "owner %ld, expected %ld: %s", number_of(enter, "owner"), owner,
                  json_dumps(enter, 0));
     cr_expect_eq(number_of(enter, "depth"), (long)thread->depth, "%s", json_dumps(enter, 0));
-    cr_expect_eq(address_of(enter, "pkru_before"), before, "expected %#lx: %s", before, json_dumps(enter, 0));
-    cr_expect_eq(address_of(enter, "pkru_wanted"), expected_wanted(walk, enter), "expected %#lx: %s",
-                 expected_wanted(walk, enter), json_dumps(enter, 0));
+    if (thread->depth > 0)
+        cr_expect_eq(address_of(enter, "pkru_before"), address_of(thread->running[thread->depth - 1], "pkru_wanted"),
+                     "%s", json_dumps(enter, 0));
+    else
+        check_between(walk, thread, enter);
+    check_wanted(walk, enter);
     cr_expect(strcmp(backend, "mprotect") == 0 || is_null(enter, "unenforced"), "%s", json_dumps(enter, 0));
     cr_assert_lt(thread->depth, DEPTH);
+    thread->rests = strcmp(text_of(enter, "moment"), "unload") == 0;
     thread->running[thread->depth++] = enter;
 }
 
@@ -184,6 +198,8 @@ void check_transitions(const struct trace *trace, const char *backend) {
             entered++;
         } else if (strcmp(name, "leave") == 0)
             check_left(&walk, event);
+        else if (strcmp(name, "object") == 0 && strcmp(text_of(event, "when"), "unload") == 0)
+            thread_of(&walk, event)->rests = false;
     }
     cr_expect_gt(entered, 0);
 }
@@ -199,9 +215,6 @@ static bool is_silent(const json_t *enter) {
         return compartment_of(object_of(enter, "function")) == 0;
     return strcmp(symbol, "__do_global_dtors_aux") == 0 || strcmp(symbol, "_fini") == 0;
 }
-
-/* Plug-ins come by dlopen: their memory may stay open to others. */
-static bool may_stay_open(long compartment) { return compartment == 4 || compartment == 5; }
 
 static bool is_open(const char *rights, long compartment) {
     char number[24];
@@ -222,7 +235,7 @@ static void check_right(const json_t *enter, const char *rights, const char *bac
     for (long compartment = 1; compartment <= 5; compartment++) {
         bool wanted = all || compartment == owner || (flag_of(enter, "vague") && compartment == 3);
 
-        if (!may_stay_open(compartment) || compartment == owner)
+        if (!comes_late(compartment) || compartment == owner)
             cr_expect_eq(is_open(rights, compartment), wanted, "%s: compartment %ld is %s to %.*s", backend,
                          compartment, wanted ? "closed" : "open", length, rights);
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ia2exit.events import CompartmentCounts, Counters, End, Enter, Leave, Start, Violation
+from ia2exit.pkru import opens_everything
 
 from .watching import (
     CLOSING,
@@ -172,7 +173,8 @@ def test_allow_all_opens_everything_and_says_so(program: Path, tmp_path: Path, w
     assert line.startswith(OURS)
     assert b"IA2_EXIT_ALLOW_ALL" in line
     assert outcome.of(Start)[0].allow_all is True
-    assert {event.pkru_wanted for event in outcome.of(Enter)} == {0}
+    virtual = way.backend != "pku"
+    assert all(opens_everything(event.pkru_wanted or 0, virtual=virtual) for event in outcome.of(Enter))
 
 
 @pytest.mark.parametrize("way", [*ENFORCE, *CONTAIN], ids=str)
@@ -233,19 +235,24 @@ def test_counters_add_up(program: Path, tmp_path: Path, target: str, way: Way) -
 
 @pytest.mark.parametrize("way", OBSERVE, ids=str)
 def test_switches_are_counted_by_what_they_cost(program: Path, tmp_path: Path, way: Way) -> None:
-    """``mprotect``: two calls at most for a change of owner and for an object; ``pku``: four WRPKRU a destructor."""
+    """``mprotect``: two calls at most for a change of owner and for an object; ``pku``: none for a destructor.
+
+    How many WRPKRU a destructor costs is seen where nothing else goes through a gate (tests/pku/test_register.py).
+    """
     outcome = watch(damage(program), way, tmp_path / "trace")
     counters = outcome.counters
     owners = [event.owner for event in outcome.of(Enter)]
     changes = 1 + sum(1 for one, other in pairwise(owners) if one != other)
     assert counters.switches > 0
+    objects = sum(1 for line in outcome.lines if b'"event":"object"' in line)
     if way.backend == "mprotect":
-        objects = sum(1 for line in outcome.lines if b'"event":"object"' in line)
         assert 0 < counters.mprotect <= 2 * changes + 2 * objects
         assert counters.wrpkru == 0
     else:
-        assert 0 < counters.wrpkru <= 4 * counters.ran
-        assert counters.mprotect == 0
+        assert counters.wrpkru >= 4 * counters.ran
+        assert 0 < counters.mprotect <= 4 * objects, (
+            "of an object two pieces as a rule, each tagged once and opened once"
+        )
 
 
 def test_nothing_is_switched_where_nothing_is_closed(program: Path, tmp_path: Path) -> None:
@@ -262,8 +269,10 @@ def test_counters_alone(program: Path, tmp_path: Path, way: Way) -> None:
     traced = watch(damage(program), way, tmp_path / "trace")
     assert {type(event) for event in alone.events} == {CompartmentCounts, Counters}
     assert [type(event) for event in alone.events][-1] is Counters
-    for name in ("registered", "ran", *OUTCOMES, "unknown", "foreign", "vague", "switches", "wrpkru", "mprotect"):
+    for name in ("registered", "ran", *OUTCOMES, "unknown", "foreign", "vague", "switches", "mprotect"):
         assert getattr(alone.counters, name) == getattr(traced.counters, name), name
+    # Some lines of a trace are written through a gate of their own.
+    assert (way.backend == "pku") == (0 < alone.counters.wrpkru <= traced.counters.wrpkru)
     numbers = [(one.name, *(getattr(one, name) for name in OUTCOMES)) for one in alone.of(CompartmentCounts)]
     assert numbers == [(one.name, *(getattr(one, name) for name in OUTCOMES)) for one in traced.of(CompartmentCounts)]
 

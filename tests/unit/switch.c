@@ -283,7 +283,7 @@ Test(switch_to, closing_loads_what_it_is_told) {
 
 #define BROKEN 77
 
-/* Who jumps to the instruction with a value of his own gets no further. */
+/* Who jumps to the instruction with a value of his own gets no further. -1: a signal ended the process. */
 static int status_of(void (*load)(uint32_t value, uint32_t slot), uint32_t value, uint32_t slot) {
     pid_t child = fork();
     if (child == 0) {
@@ -328,7 +328,9 @@ Test(switch_to, opening_gives_a_destructor_the_runtime_and_nothing_else) {
     for (unsigned bit = 0; bit < 32; bit++) {
         uint32_t value = (RIGHTS & ~RUNTIME_BITS) ^ 1u << bit;
         bool runtime = (RUNTIME_BITS & 1u << bit) != 0;
-        cr_expect_eq(status_of(open_with, value, 0), runtime ? 0 : BROKEN, "bit %u", bit);
+        /* Key 0 closed: where there are keys, the first use of the stack ends the process before it is compared. */
+        int broken = bit < 2 && has_keys ? -1 : BROKEN;
+        cr_expect_eq(status_of(open_with, value, 0), runtime ? 0 : broken, "bit %u", bit);
     }
 }
 

@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--kernel", metavar="VMLINUZ", type=Path, help="boot this kernel instead of the cached one")
     add("--rw", metavar="FOLDER", type=Path, action="append", default=[], help="writes in this folder reach the host")
     add("--timeout", metavar="SECONDS", type=_seconds, help="end the guest after so long (exit status 124)")
-    add("--memory", metavar="MIB", type=_count, default=0, help="memory of the guest (half of the host's, at most 4096)")
+    add(
+        "--memory", metavar="MIB", type=_count, default=0, help="memory of the guest (half of the host's, at most 4096)"
+    )
     add("--cpus", metavar="N", type=_count, default=0, help="CPUs of the guest (the host's, at most 4)")
     add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments")
 

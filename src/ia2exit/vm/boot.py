@@ -140,7 +140,7 @@ def keep_console(running: Running) -> Path:
 def failed(running: Running, what: str, status: int = 2) -> Ia2exitError:
     """The error that says so, with the last line of the console and where all of it is."""
     last = running.last_words()
-    return Ia2exitError(f"vm: {what}; its console ended with \"{last}\"; all of it: {keep_console(running)}", status)
+    return Ia2exitError(f'vm: {what}; its console ended with "{last}"; all of it: {keep_console(running)}', status)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
