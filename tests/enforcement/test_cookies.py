@@ -6,7 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, SIGSEGV, Way, build, check_unnoticed, library, run, watch
+from .watching import (
+    CONTAIN,
+    CONTROL,
+    ENFORCE,
+    OBSERVE,
+    SIGSEGV,
+    Way,
+    build,
+    check_unnoticed,
+    kept,
+    library,
+    run,
+    watch,
+)
 
 STATUS = 7
 #: What is no violation: each with a line that the program prints.
@@ -29,8 +42,8 @@ every_closing_way = pytest.mark.parametrize("way", [*OBSERVE, *ENFORCE, *CONTAIN
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cookies")
+def program() -> Path:
+    folder = kept("cookies")
     return build(folder, "cookies.c", library(folder, "cookies_library.c", name="libcookies.so"))
 
 
@@ -43,6 +56,7 @@ def test_callbacks_work_as_they_always_did(program: Path, tmp_path: Path, scenar
     assert b"library: taken=15\n" in outcome.stdout, "in main's destructor the library's callback ran"
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("scenario", BAD)
 @every_closing_way
 def test_a_callback_has_no_more_rights_and_leaves_none_behind(

@@ -9,7 +9,7 @@ import pytest
 
 from ia2exit.events import End, Fault, Frame, Object, Stack
 
-from .watching import CONTROL, ENFORCE, OBSERVE, Outcome, Way, build, run, symbol_at, symbol_in, watch
+from .watching import CONTROL, ENFORCE, OBSERVE, Outcome, Way, build, kept, run, symbol_at, symbol_in, watch
 
 #: Scenario -> (signal, ``what``, ``detail``).
 DEATHS = {
@@ -33,8 +33,8 @@ every_death = pytest.mark.parametrize("scenario", DEATHS)
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("faults"), "faults.cpp")
+def program() -> Path:
+    return build(kept("faults"), "faults.cpp")
 
 
 def functions_of(outcome: Outcome, program: Path, stack: list[Frame]) -> list[str]:

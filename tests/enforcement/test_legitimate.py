@@ -20,6 +20,7 @@ from .watching import (
     Way,
     build,
     check_unnoticed,
+    kept,
     library,
 )
 
@@ -43,11 +44,11 @@ every_way = pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAI
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def programs() -> dict[str, Path]:
     """``pie-lazy`` and so on; ``script``: with pages of its own for shared data."""
     built = {}
     for binding, flag in BINDING.items():
-        folder = tmp_path_factory.mktemp(binding)
+        folder = kept(f"legitimate-{binding}")
         other = library(folder, "legitimate_other.c", flag, name="libother.so")
         mine = library(folder, "legitimate.c", flag, other)
         for kind, flags in LINKING.items():
@@ -59,8 +60,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def cxx_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("cxx")
+def cxx_programs() -> dict[str, Path]:
+    folder = kept("legitimate-cxx")
     mine = library(folder, "legitimate_cxx.cpp")
     return {kind: build(folder, "legitimate_cxx_main.cpp", *flags, mine, name=kind) for kind, flags in LINKING.items()}
 

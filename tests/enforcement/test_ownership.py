@@ -19,6 +19,7 @@ from .watching import (
     Way,
     build,
     check_unnoticed,
+    kept,
     library,
     run,
     watch,
@@ -61,9 +62,9 @@ every_closing_way = pytest.mark.parametrize("way", [*OBSERVE, *ENFORCE, *CONTAIN
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program() -> Path:
     """Libtwo comes first in the search order: its weak variable is the one that both are bound to."""
-    folder = tmp_path_factory.mktemp("ownership")
+    folder = kept("ownership")
     source = "ownership_library.c"
     libraries = [
         library(folder, source, "-DNAME=one", "-Wl,-fini=one_fini", name="libone.so"),
@@ -93,6 +94,7 @@ def test_without_us_the_others_byte_is_touched_too(program: Path, rule: Rule) ->
     assert rule.name == "quick_exit" or b"two data: touched\n" in outcome.stdout
 
 
+@pytest.mark.enforces
 @every_rule
 @every_closing_way
 def test_nobody_else_may(program: Path, tmp_path: Path, rule: Rule, way: Way) -> None:
@@ -136,6 +138,7 @@ def test_a_handler_may_what_its_own_object_may(program: Path, tmp_path: Path, wa
     assert outcome.left("two_raises").outcome == "success"
 
 
+@pytest.mark.enforces
 @every_closing_way
 def test_a_handlers_touch_is_not_charged_to_the_destructor(program: Path, tmp_path: Path, way: Way) -> None:
     """Rule 7: what is neither libone's (where the handler lies) nor libtwo's (whose destructor it interrupts)."""

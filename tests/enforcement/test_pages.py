@@ -17,6 +17,7 @@ from .watching import (
     Way,
     build,
     check_unnoticed,
+    kept,
     library,
     run,
     symbol_at,
@@ -33,8 +34,8 @@ every_closing_way = pytest.mark.parametrize("way", [*OBSERVE, *ENFORCE, *CONTAIN
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pages")
+def folder() -> Path:
+    return kept("pages")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,7 @@ def test_a_frozen_page_is_not_made_writable_for_an_intruder(pages: Path, tmp_pat
     assert b"intruder: wrote\n" not in outcome.stdout
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("way", [*OBSERVE, *CONTAIN], ids=str)
 def test_after_a_violation_protections_are_what_they_were(pages: Path, tmp_path: Path, way: Way) -> None:
     outcome = watch([pages, "intruded"], way, tmp_path / "trace")
@@ -129,6 +131,7 @@ def test_objects_come_and_go(loads: Path, tmp_path: Path, scenario: str, way: Wa
     assert outcome.stdout.count(b"plugin fini: O") == (3 if scenario == "reload" else 1)
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("scenario", LOADS)
 @every_closing_way
 def test_the_destructor_of_an_object_that_goes_is_held_to_its_own(

@@ -28,6 +28,7 @@ from .watching import (
     Way,
     build,
     functions,
+    kept,
     library,
     run,
     symbol_at,
@@ -93,8 +94,8 @@ every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("secrets")
+def programs() -> dict[str, Path]:
+    folder = kept("secrets")
     libraries = [library(folder, "culprit.c"), library(folder, "victim.c", WITH_SHARED_PAGES)]
     kinds = {"pie": ["-fpie", "-pie"], "fixed": ["-fno-pie", "-no-pie"]}
     return {kind: build(folder, "secrets.c", *flags, *libraries, name=kind) for kind, flags in kinds.items()}
@@ -171,6 +172,7 @@ def test_without_us_the_damage_is_done(vanilla: Outcome, case: Case) -> None:
 # ---- what the program does ----
 
 
+@pytest.mark.enforces
 @every_case
 @pytest.mark.parametrize("way", [CONTROL, *OBSERVE], ids=str)
 def test_observed_the_program_does_what_it_does_without_us(vanilla: Outcome, watched: Told, way: Way) -> None:
@@ -180,6 +182,7 @@ def test_observed_the_program_does_what_it_does_without_us(vanilla: Outcome, wat
     assert watched.outcome.of(End)[-1].status == STATUS
 
 
+@pytest.mark.enforces
 @every_case
 @pytest.mark.parametrize("way", ENFORCE, ids=str)
 def test_enforced_the_program_ends_there(watched: Told) -> None:
@@ -197,6 +200,7 @@ def test_enforced_the_program_ends_there(watched: Told) -> None:
     assert (end.how, end.status) == ("signal", None)
 
 
+@pytest.mark.enforces
 @every_case
 @pytest.mark.parametrize("way", ENFORCE, ids=str)
 def test_enforced_nothing_was_changed(programs: dict[str, Path], tmp_path: Path, case: Case, way: Way) -> None:
@@ -211,6 +215,7 @@ def test_enforced_nothing_was_changed(programs: dict[str, Path], tmp_path: Path,
     assert evidence.read_bytes()[within.secret % PAGE :][: len(SECRET)] == SECRET
 
 
+@pytest.mark.enforces
 @every_case
 @pytest.mark.parametrize("way", CONTAIN, ids=str)
 def test_contained_only_the_culprit_is_abandoned(watched: Told, case: Case) -> None:
@@ -277,6 +282,7 @@ def check_instruction(outcome: Outcome, event: Violation, action: Action) -> Non
     assert function in symbols_on_stack(outcome, event)
 
 
+@pytest.mark.enforces
 @every_case
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_the_event_says_who_did_what_to_whom(watched: Told, case: Case, way: Way) -> None:
@@ -286,6 +292,7 @@ def test_the_event_says_who_did_what_to_whom(watched: Told, case: Case, way: Way
         check_violation(watched, case, way)
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("way", [*OBSERVE, *ENFORCE, *CONTAIN], ids=str)
 def test_the_stack_leads_from_the_instruction_to_the_destructor(
     programs: dict[str, Path], tmp_path: Path, way: Way
@@ -300,6 +307,7 @@ def test_the_stack_leads_from_the_instruction_to_the_destructor(
     assert event.destructor.function.rva == start
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("program", ["pie", "fixed"])
 @pytest.mark.parametrize("way", [*ENFORCE, *CONTAIN], ids=str)
 def test_a_copied_variable_is_open_to_those_who_use_it_only(
@@ -332,6 +340,7 @@ def outcomes(event: AnyEvent) -> dict[str, int]:
     return {name: getattr(event, name) for name in names if getattr(event, name)}
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_the_culprit_is_counted_where_it_belongs(programs: dict[str, Path], tmp_path: Path, way: Way) -> None:
     outcome = watch([programs["pie"], "writes", "data"], way, tmp_path / "trace")

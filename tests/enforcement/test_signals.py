@@ -17,6 +17,7 @@ from .watching import (
     Way,
     build,
     check_unnoticed,
+    kept,
     library,
     run,
     watch,
@@ -39,8 +40,8 @@ every_closing_way = pytest.mark.parametrize("way", [*OBSERVE, *ENFORCE, *CONTAIN
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("signals")
+def program() -> Path:
+    folder = kept("signals")
     return build(folder, "signals.c", library(folder, "signals_library.c", name="libsignals.so"))
 
 
@@ -54,6 +55,7 @@ def test_handlers_work_as_they_always_did(program: Path, tmp_path: Path, scenari
         assert f"on the {'alternate' if handler == 'alternate' else 'ordinary'} stack".encode() in outcome.stdout
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("handler", HANDLERS)
 @every_closing_way
 def test_a_handler_that_intrudes_is_not_the_destructors_fault(

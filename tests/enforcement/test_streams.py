@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, Way, build, check_unnoticed, library, run
+from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, Way, build, check_unnoticed, kept, library, run
 
 STATUS = 7
 OUTPUTS = ["full", "line", "library-full", "library-line", "unbuffered", "file", "cookie", "cookie-static"]
@@ -24,8 +24,8 @@ every_case = pytest.mark.parametrize(("stream", "action"), CASES)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("streams")
+def folder() -> Path:
+    return kept("streams")
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from .watching import (
     Outcome,
     Way,
     build,
+    kept,
     library,
     run,
     watch,
@@ -40,9 +41,9 @@ every_closing_way = pytest.mark.parametrize("way", [*OBSERVE, *ENFORCE, *CONTAIN
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program() -> Path:
     """The program of test_secrets.py: ``secrets ACTION TARGET``."""
-    folder = tmp_path_factory.mktemp("switches")
+    folder = kept("switches")
     libraries = [library(folder, "culprit.c"), library(folder, "victim.c", WITH_SHARED_PAGES)]
     return build(folder, "secrets.c", *libraries)
 
@@ -157,6 +158,7 @@ def test_a_value_that_is_none_is_told(program: Path, variable: str, value: str) 
 # ---- everything open ----
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("way", [*ENFORCE, *CONTAIN], ids=str)
 def test_allow_all_opens_everything_and_says_so(program: Path, tmp_path: Path, way: Way) -> None:
     stopped = watch(damage(program), way, tmp_path / "stopped")
@@ -177,6 +179,7 @@ def test_allow_all_opens_everything_and_says_so(program: Path, tmp_path: Path, w
     assert all(opens_everything(event.pkru_wanted or 0, virtual=virtual) for event in outcome.of(Enter))
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("way", [*ENFORCE, *CONTAIN], ids=str)
 def test_the_legacy_path_opens_everything_and_records_nothing(program: Path, tmp_path: Path, way: Way) -> None:
     trace = tmp_path / "trace"
@@ -233,6 +236,7 @@ def test_counters_add_up(program: Path, tmp_path: Path, target: str, way: Way) -
     assert last == [CompartmentCounts] * (len(last) - 2) + [Counters, End]
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("way", OBSERVE, ids=str)
 def test_switches_are_counted_by_what_they_cost(program: Path, tmp_path: Path, way: Way) -> None:
     """``mprotect``: two calls at most for a change of owner and for an object; ``pku``: none for a destructor.

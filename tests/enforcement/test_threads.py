@@ -18,6 +18,7 @@ from .watching import (
     Way,
     build,
     check_unnoticed,
+    kept,
     library,
     run,
     symbol_at,
@@ -46,8 +47,8 @@ every_mprotect_way = pytest.mark.parametrize("way", MPROTECT, ids=str)
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("threads")
+def program() -> Path:
+    folder = kept("threads")
     return build(folder, "threads.c", library(folder, "intruder.c"))
 
 
@@ -85,6 +86,7 @@ def test_beside_a_living_thread_nothing_is_closed(program: Path, tmp_path: Path,
     check_all_unenforced(outcome)
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("scenario", ["joined", "joined-by-destructor"])
 @every_closing_way
 def test_after_the_last_other_thread_all_is_enforced(program: Path, tmp_path: Path, scenario: str, way: Way) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import subprocess
 from collections.abc import Sequence
@@ -19,7 +21,9 @@ from ia2exit.running.trace import parse
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 ROOT = HERE.parents[1]
-RUNTIME = Path(os.environ.get("IA2EXIT_LIBDIR", ROOT / "build")).resolve() / "libia2.so"
+BUILD = Path(os.environ.get("IA2EXIT_LIBDIR", ROOT / "build")).resolve()
+#: Another runtime than the one that was built, to see what tests say of it (tests/guest).
+RUNTIME = Path(os.environ.get("IA2EXIT_TEST_RUNTIME", BUILD / "libia2.so")).resolve()
 HEADERS = ROOT / "runtime" / "libia2" / "include"
 #: Gives IA2_SHARED_DATA pages of its own.
 WITH_SHARED_PAGES = f"-Wl,-T,{HEADERS / 'ia2_shared.ld'}"
@@ -36,14 +40,37 @@ _E = TypeVar("_E", bound=AnyEvent)
 # ---- building ----
 
 
+def kept(name: str) -> Path:
+    """A folder for the programs of one module, beside the build: what is built there once, a guest finds there, too."""
+    folder = BUILD / "tests" / "enforcement" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def build(folder: Path, source: str, *flags: str | Path, name: str | None = None) -> Path:
     """Compile a program of programs/ into ``folder``; libraries among the flags are found where they are."""
     compiler, standard = ("g++", "-std=c++17") if source.endswith(".cpp") else ("gcc", "-std=gnu11")
     output = folder / (name or Path(source).stem)
     options = [standard, "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-D_GNU_SOURCE", f"-I{HEADERS}"]
-    command = [compiler, *options, PROGRAMS / source, "-Wl,--no-as-needed", *flags, "-pthread", "-o", output]
-    subprocess.run(command, timeout=LIMIT, check=True)
+    command = [compiler, *options, PROGRAMS / source, "-Wl,--no-as-needed", *flags, "-pthread", "-o"]
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it, too
+        _compile([str(word) for word in command], output, [flag for flag in flags if isinstance(flag, Path)])
     return output
+
+
+def _compile(command: list[str], output: Path, libraries: Sequence[Path]) -> None:
+    """Unless that very command has made ``output`` from these very files."""
+    made = output.with_name(f".{output.name}.made")
+    sources = [*sorted(PROGRAMS.iterdir()), *sorted(HEADERS.iterdir()), *libraries]
+    digest = hashlib.sha256("\0".join(command).encode())
+    for path in sources:
+        digest.update(path.read_bytes())
+    if output.exists() and made.exists() and made.read_text() == digest.hexdigest():
+        return
+    made.unlink(missing_ok=True)
+    subprocess.run([*command, output], timeout=LIMIT, check=True)
+    made.write_text(digest.hexdigest())
 
 
 def library(folder: Path, source: str, *flags: str | Path, name: str | None = None) -> Path:

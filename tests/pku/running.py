@@ -14,7 +14,8 @@ from ia2exit.running.trace import parse
 
 BUILD = Path(os.environ.get("IA2EXIT_LIBDIR", Path(__file__).resolve().parents[2] / "build")).resolve()
 PROGRAMS = BUILD / "tests" / "pku"
-RUNTIME = BUILD / "libia2.so"
+#: Another runtime than the one that was built, to see what tests say of it (tests/guest).
+RUNTIME = Path(os.environ.get("IA2EXIT_TEST_RUNTIME", BUILD / "libia2.so")).resolve()
 PLUGIN = PROGRAMS / "pku_plugin.so"
 #: Seconds until a program that hangs is ended; an emulated CPU is slow.
 LIMIT = 120
@@ -109,7 +110,7 @@ def run(*command: str | Path, preload: bool = True, under: Sequence[str | Path] 
             "IA2_EXIT_BACKEND": "pku",
             "IA2_EXIT_MODE": "enforce",
             "IA2_TRACE_EXIT": f"fd:{trace.fileno()}",
-            **({"LD_PRELOAD": str(RUNTIME)} if preload else {}),
+            **({"LD_PRELOAD": str(RUNTIME)} if preload else {"LD_LIBRARY_PATH": str(RUNTIME.parent)}),
             **environment,
         }
         if under:

@@ -6,6 +6,9 @@ import pytest
 
 from .running import PLUGIN, Run, agrees, orderly, run
 
+#: Each looks at the register.
+pytestmark = pytest.mark.enforces
+
 AT_EXIT = ["between", "b_at_exit", "between", "a_at_exit", "between", "main_at_exit"]
 FINI = ["main_fini_array", "a_fini_array", "b_fini_array"]
 

@@ -6,6 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+
 from ia2exit.events import Fault
 
 from .running import PROGRAMS, orderly, run
@@ -16,6 +18,7 @@ TAKER = str(PROGRAMS / "pku_taker.so")
 KEYS = 15
 
 
+@pytest.mark.enforces
 def test_keys_of_the_program_keep_their_rights_in_destructors() -> None:
     outcome = orderly(run("keys"))
     assert outcome.said[0] == "main_at_exit"
@@ -43,11 +46,13 @@ def test_an_explicit_pku_without_keys_enough_is_refused() -> None:
     assert re.search(r"\b4\b", line), line
 
 
+@pytest.mark.enforces
 def test_just_enough_keys_are_enough() -> None:
     outcome = orderly(run("kinds", LD_AUDIT=TAKER, PKU_TAKE=str(KEYS - 4)))
     assert len({told.key for told in outcome.told if told.name != "resting"}) == 3
 
 
+@pytest.mark.enforces
 def test_objects_that_come_when_the_keys_are_used_up(tmp_path: Path) -> None:
     """More than any CPU has keys for: each is enforced or says why it is not, and none goes wrong."""
     copies = [Path(shutil.copy(PROGRAMS / "pku_plain.so", tmp_path / f"plain{i}.so")) for i in range(20)]

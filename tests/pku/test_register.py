@@ -12,6 +12,9 @@ from ia2exit.running.trace import parse
 
 from .running import PLUGIN, Run, agrees, only, orderly, run
 
+#: Each looks at the register.
+pytestmark = pytest.mark.enforces
+
 
 @pytest.fixture(scope="module")
 def kinds() -> Run:

@@ -6,6 +6,9 @@ import pytest
 
 from .running import agrees, orderly, run
 
+#: Each looks at the register.
+pytestmark = pytest.mark.enforces
+
 REST = ["main_at_exit", "b_at_exit"]
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .running import agrees, orderly, run
+
+#: Each looks at the register.
+pytestmark = pytest.mark.enforces
 
 
 def test_threads_older_and_younger_than_main_touch_everything_while_destructors_run() -> None:

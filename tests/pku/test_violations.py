@@ -8,6 +8,9 @@ import pytest
 
 from .running import Run, only, run
 
+#: Each looks at the register.
+pytestmark = pytest.mark.enforces
+
 
 def crossing(scenario: str, mode: str) -> Run:
     outcome = run("crossing", scenario, IA2_EXIT_MODE=mode)
