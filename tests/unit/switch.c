@@ -328,7 +328,10 @@ Test(switch_to, opening_gives_a_destructor_the_runtime_and_nothing_else) {
     for (unsigned bit = 0; bit < 32; bit++) {
         uint32_t value = (RIGHTS & ~RUNTIME_BITS) ^ 1u << bit;
         bool runtime = (RUNTIME_BITS & 1u << bit) != 0;
-        cr_expect_eq(status_of(open_with, value, 0), runtime ? 0 : BROKEN, "bit %u", bit);
+        int status = status_of(open_with, value, 0);
+        /* A real register without key 0 leaves no stack: the process dies before the comparison, or of its signal. */
+        bool ended = status == BROKEN || (has_keys && bit < 2 && status != 0);
+        cr_expect(runtime ? status == 0 : ended, "bit %u: status %d", bit, status);
     }
 }
 
