@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ia2exit.events import Enter
+
 from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, Way, build, check_unnoticed, library, run
 
 STATUS = 7
@@ -56,6 +58,7 @@ def test_the_same_bytes(program: Path, tmp_path: Path, stream: str, action: str,
     run(command)
     without = written.read_bytes() if written.exists() else None
     written.unlink(missing_ok=True)
-    check_unnoticed(command, way, tmp_path / "trace")
+    outcome = check_unnoticed(command, way, tmp_path / "trace")
+    assert {event.unenforced for event in outcome.of(Enter)} == {None}, "closed it was, where anything is"
     assert (written.read_bytes() if written.exists() else None) == without
     assert (without is not None) == (stream == "file")
