@@ -247,8 +247,10 @@ def test_counters_add_up(program: Path, tmp_path: Path, target: str, way: Way) -
 
 @pytest.mark.parametrize("way", OBSERVE, ids=str)
 def test_switches_are_counted_by_what_they_cost(program: Path, tmp_path: Path, way: Way) -> None:
-    """``mprotect``: two calls at most for a change of owner and for an object; ``pku``: none for a change of owner, and four
-    WRPKRU a destructor besides the gate of each registration."""
+    """``mprotect``: two calls at most for a change of owner and for an object; ``pku``: none for a change of owner.
+
+    And four WRPKRU a destructor besides the gate of each registration.
+    """
     outcome = watch(damage(program), way, tmp_path / "trace")
     counters = outcome.counters
     owners = [event.owner for event in outcome.of(Enter)]
