@@ -16,7 +16,7 @@ from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, Way, build, check_unno
 STATUS = 7
 OUTPUTS = ["full", "line", "library-full", "library-line", "unbuffered", "file", "cookie", "cookie-static"]
 INPUTS = ["input", "cookie-input"]
-CHILDREN = ["system", "popen", "spawn", "spawnp", "fork", "exec"]
+CHILDREN = ["system", "popen", "spawn", "spawnp", "fork", "vfork", "exec"]
 
 CASES = [(stream, action) for stream in OUTPUTS for action in ("none", "print", "flush", "flush-all", "fill", "close")]
 CASES += [(stream, action) for stream in INPUTS for action in ("none", "read", "close")]

@@ -92,7 +92,7 @@ def test_a_changed_record_does_not_run(program: Path, tmp_path: Path, way: Way, 
 @every_who
 @with_and_without_a_trace
 @pytest.mark.parametrize("way", [way for way in CLOSED if way.backend == "pku"], ids=str)
-def test_a_record_with_a_key_cannot_be_changed(program: Path, tmp_path: Path, way: Way, traced: bool, who: str) -> None:
+def test_a_record_with_a_key_stays(program: Path, tmp_path: Path, way: Way, traced: bool, who: str) -> None:
     """In every mode: it is the runtime's, not another compartment's."""
     outcome = bend(program, who, way, tmp_path / "trace", traced)
     assert outcome.status == SIGSEGV
@@ -104,7 +104,7 @@ def test_a_record_with_a_key_cannot_be_changed(program: Path, tmp_path: Path, wa
 
 
 def test_a_changed_map_ends_the_process_when_the_exit_begins(program: Path, tmp_path: Path) -> None:
-    """Only where no file may grow can it be changed at all: its memory is the process's own then, not a sealed file's."""
+    """Only where no file may grow can it be changed at all: its memory is the process's own then, no sealed file's."""
     policy, made = tmp_path / "policy.toml", tmp_path / "map"
     policy.write_text('version = 1\n[compartments.program]\nobjects = ["@main"]\n')
     command: list[str | Path] = [sys.executable, "-m", "ia2exit", "map", "-q", "-p", policy, "--binary", program]
