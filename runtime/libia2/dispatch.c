@@ -129,7 +129,7 @@ static void create_child(ucontext_t *context, const struct ia2_call *call) {
         return;
     }
     if ((child.flags & (CLONE_VM | CLONE_VFORK)) == (CLONE_VM | CLONE_VFORK)) {
-        ia2_vfork_is_coming();
+        ia2_vfork_is_coming(context);
     } else if (child.flags & CLONE_VM) {
         ia2_thread_is_coming();
     }

@@ -29,7 +29,7 @@ void ia2_guest_translate_stack(stack_t *stack);
 void ia2_thread_is_coming(void);
 /* A child is about to be created that shares memory until it ends or execs, while this thread waits (vfork, posix_spawn). Closed
  * memory that its system calls meet gives it EFAULT, which nobody sees. */
-void ia2_vfork_is_coming(void);
+void ia2_vfork_is_coming(ucontext_t *context);
 
 /* ---- closed memory -------------------------------------------------------------------------------------------------------------- */
 

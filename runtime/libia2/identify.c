@@ -104,7 +104,7 @@ static void find_path(struct ia2_object *object, const struct dl_phdr_info *info
 
 /* What the program headers and the notes say. `*claim` stays as it is where no note claims a compartment. */
 static void read_headers(struct ia2_object *object, const ElfW(Phdr) *headers, size_t count, int *claim) {
-    object->start = UINTPTR_MAX;
+    object->start = object->code_start = UINTPTR_MAX;
     for (size_t i = 0; i < count; i++) {
         const ElfW(Phdr) *segment = &headers[i];
         uintptr_t start = object->base + segment->p_vaddr;
@@ -112,6 +112,10 @@ static void read_headers(struct ia2_object *object, const ElfW(Phdr) *headers, s
         if (segment->p_type == PT_LOAD) {
             object->start = start < object->start ? start : object->start;
             object->end = end > object->end ? end : object->end;
+            if (segment->p_flags & PF_X) {
+                object->code_start = start < object->code_start ? start : object->code_start;
+                object->code_end = end > object->code_end ? end : object->code_end;
+            }
             uintptr_t dynamic = (uintptr_t)object->dynamic;
             if (dynamic >= start && dynamic < end) {
                 object->dynamic_flags = segment->p_flags;

@@ -2,6 +2,7 @@
 
 #include "backend.h"
 #include "dispatch.h"
+#include "frame.h"
 #include "gate.h"
 #include "guest.h"
 #include "run.h"
@@ -34,9 +35,24 @@ void ia2_loan_end(const struct ia2_loan *loan) {
     ia2_gate_close(before);
 }
 
+/* With keys a child of vfork has its parent's rights, not more: what it executes may have its arguments anywhere. */
+static void open_keys(struct ia2_thread *thread, ucontext_t *context) {
+    if (thread->closing && thread->depth > 0 && ia2_frame_set_pkru(context, ia2_sealed.runtime_bits)) {
+        thread->pkru = ia2_sealed.runtime_bits;
+        if (thread->running->outcome == IA2_SUCCESS) {
+            thread->running->outcome = IA2_UNENFORCED;
+        }
+    }
+}
+
 /* A child that shares memory is about to run: what is closed is closed to it, too, and its system calls are not dispatched. All is open
  * for the rest of this destructor. */
-void ia2_vfork_is_coming(void) { ia2_thread_is_coming(); }
+void ia2_vfork_is_coming(ucontext_t *context) {
+    ia2_thread_is_coming();
+    if (ia2_sealed.backend == IA2_BACKEND_PKU) {
+        open_keys(ia2_self(), context);
+    }
+}
 
 void ia2_thread_is_coming(void) {
     struct ia2_thread *thread = ia2_self();

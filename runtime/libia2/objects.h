@@ -19,7 +19,8 @@ enum ia2_decided_by { IA2_BY_UNLISTED, IA2_BY_DEFAULT, IA2_BY_NOTE, IA2_BY_MAP }
 struct ia2_object {
     const struct link_map *map; /* NULL: the slot is free */
     uintptr_t base;             /* difference between addresses in the file and in memory */
-    uintptr_t start, end; /* of all its segments */
+    uintptr_t start, end;       /* of all its segments */
+    uintptr_t code_start, code_end; /* of those that are executable */
     ElfW(Dyn) *dynamic;
     uintptr_t relro_start, relro_end;
     uintptr_t tls_start, tls_end; /* the initial values of thread-local variables */

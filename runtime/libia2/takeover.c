@@ -240,6 +240,10 @@ bool ia2_still_taken(const struct ia2_object *object) {
 
 static bool is_code(uintptr_t function) {
     struct dl_find_object found;
+    uint32_t slot = ia2_object_at(function);
+    if (slot) {
+        return function >= ia2_object(slot)->code_start && function < ia2_object(slot)->code_end;
+    }
     return _dl_find_object((void *)function, &found) == 0;
 }
 

@@ -304,6 +304,21 @@ def test_notes_and_policy_agree(bed: Bed) -> None:
 # ---- as it stands ----
 
 
+def test_no_object_of_the_test_bed_touches_pkru(bed: Bed) -> None:
+    """No workaround: no WRPKRU (0F 01 EF) in its code, and no key of its own."""
+    own = [path for path in BED.iterdir() if path.suffix == ".so" or path in {PROGRAM, VANILLA}]
+    assert len(own) == 8
+    for path in own:
+        with path.open("rb") as stream:
+            elf = ELFFile(stream)
+            symbols = elf.get_section_by_name(".dynsym")
+            assert isinstance(symbols, SymbolTableSection)
+            imported = {symbol.name for symbol in symbols.iter_symbols()}
+            assert not imported & {"pkey_alloc", "pkey_mprotect", "pkey_set"}, path
+            for segment in elf.iter_segments("PT_LOAD"):
+                assert not segment["p_flags"] & 1 or b"\x0f\x01\xef" not in segment.data(), path
+
+
 def test_plain_start_traces_to_stderr(bed: Bed) -> None:
     """``IA2_TRACE_EXIT=1 dl_debug_test`` needs nothing else: events on stderr, the program's own output on stdout."""
     done = subprocess.run(

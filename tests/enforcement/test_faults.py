@@ -9,7 +9,7 @@ import pytest
 
 from ia2exit.events import End, Fault, Frame, Object, Stack
 
-from .watching import CONTROL, ENFORCE, OBSERVE, Outcome, Way, build, kept, run, symbol_at, symbol_in, watch
+from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, Outcome, Way, build, kept, run, symbol_at, symbol_in, watch
 
 #: Scenario -> (signal, ``what``, ``detail``).
 DEATHS = {
@@ -25,10 +25,13 @@ DEATHS = {
     "terminate": (signal.SIGABRT, "aborted", ""),
     "pure-virtual": (signal.SIGABRT, "aborted", ""),
     "double-free": (signal.SIGABRT, "aborted", ""),
+    "freed": (signal.SIGSEGV, "segmentation fault", "a write to an address in no object"),
+    "divide": (signal.SIGFPE, "arithmetic exception", ""),
+    "bus": (signal.SIGBUS, "bus error", "a mapped file has become shorter"),
     "trap": (signal.SIGILL, "illegal instruction", "a trap that the compiler put where code must not come"),
 }
 
-every_way = pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE], ids=str)
+every_way = pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAIN], ids=str)
 every_death = pytest.mark.parametrize("scenario", DEATHS)
 
 
@@ -71,7 +74,7 @@ def test_a_death_is_explained_and_stays_what_it_was(program: Path, tmp_path: Pat
     assert outcome.one(End).how == "signal"
 
 
-@pytest.mark.parametrize("scenario", ["null", "null-call", "abort", "pure-virtual", "trap"])
+@pytest.mark.parametrize("scenario", ["null", "null-call", "abort", "pure-virtual", "divide", "bus", "trap"])
 @every_way
 def test_the_programs_own_handler_gets_it_all_the_same(program: Path, tmp_path: Path, scenario: str, way: Way) -> None:
     command: list[str | Path] = [program, scenario, "handler"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,8 @@ RULES = [
 ]
 every_rule = pytest.mark.parametrize("rule", RULES, ids=str)
 every_way = pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAIN], ids=str)
-every_closing_way = pytest.mark.parametrize("way", [*OBSERVE, *ENFORCE, *CONTAIN], ids=str)
+CLOSING_WAYS = [*OBSERVE, *ENFORCE, *CONTAIN]
+every_closing_way = pytest.mark.parametrize("way", CLOSING_WAYS, ids=str)
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +180,24 @@ def test_a_changed_fini_array_is_stopped(program: Path, tmp_path: Path, change: 
     assert b".fini_array" in line
     (told,) = outcome.of(Fault)
     assert ".fini_array" in told.what + told.detail
+
+
+@pytest.mark.parametrize("entry", ["DATA", "NOWHERE"])
+@pytest.mark.parametrize("way", [CONTROL, *CLOSING_WAYS], ids=str)
+def test_an_entry_that_is_no_code_is_stopped(tmp_path: Path, entry: str, way: Way) -> None:
+    """Also where it was so from the start: it lies outside every object's executable segments."""
+    strays = build(tmp_path, "strays.c", f"-DENTRY={entry}")
+    vanilla = run([strays])
+    assert (vanilla.status, vanilla.stdout) == (SIGSEGV, b"main: returns\n")
+    outcome = watch([strays], way, tmp_path / "trace")
+    told = outcome.of(Fault)[0]
+    assert ".fini_array" in told.what
+    assert outcome.stdout == b"main: returns\n"
+    if way.mode == "observe":
+        assert outcome.status == SIGSEGV
+    else:
+        assert outcome.status == -signal.SIGABRT
+        (line,) = outcome.stderr.splitlines()
+        assert line.startswith(OURS)
+        assert b"strays" in line
+        assert b".fini_array" in line

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from ia2exit.events import Enter
+
 from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, Way, build, check_unnoticed, kept, library, run
 
 STATUS = 7
 OUTPUTS = ["full", "line", "library-full", "library-line", "unbuffered", "file", "cookie", "cookie-static"]
 INPUTS = ["input", "cookie-input"]
-CHILDREN = ["system", "popen", "spawn", "spawnp", "fork", "exec"]
+CHILDREN = ["system", "popen", "spawn", "spawnp", "fork", "vfork", "exec"]
 
 CASES = [(stream, action) for stream in OUTPUTS for action in ("none", "print", "flush", "flush-all", "fill", "close")]
 CASES += [(stream, action) for stream in INPUTS for action in ("none", "read", "close")]
@@ -56,6 +58,7 @@ def test_the_same_bytes(program: Path, tmp_path: Path, stream: str, action: str,
     run(command)
     without = written.read_bytes() if written.exists() else None
     written.unlink(missing_ok=True)
-    check_unnoticed(command, way, tmp_path / "trace")
+    outcome = check_unnoticed(command, way, tmp_path / "trace")
+    assert {event.unenforced for event in outcome.of(Enter)} == {None}, "closed it was, where anything is"
     assert (written.read_bytes() if written.exists() else None) == without
     assert (without is not None) == (stream == "file")

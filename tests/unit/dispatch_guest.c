@@ -75,7 +75,10 @@ enum ia2_touch ia2_touched_by_syscall(ucontext_t *context, long number, uintptr_
 
 void ia2_thread_is_coming(void) { guest_threads++; }
 
-void ia2_vfork_is_coming(void) { guest_vforks++; }
+void ia2_vfork_is_coming(ucontext_t *context) {
+    (void)context;
+    guest_vforks++;
+}
 
 /* ---- signals ---- */
 

@@ -1,6 +1,7 @@
 /* libculprit.so: a destructor for each way to touch memory that is another's. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -27,6 +28,16 @@ static void culprit_reads(void) {
 }
 
 static void culprit_writes(void) {
+    for (int i = 0; i < LENGTH; i++)
+        target[i] = 'X';
+    say("culprit", "done");
+}
+
+/* The C library reads main's copy of `stdout` on the way: that it may, and what lies beside it stays closed. */
+static void culprit_prints_and_writes(void) {
+    static const char *volatile nothing = "";
+
+    printf("%s", nothing);
     for (int i = 0; i < LENGTH; i++)
         target[i] = 'X';
     say("culprit", "done");
@@ -134,6 +145,7 @@ static const struct {
 } actions[] = {
     {"reads", culprit_reads},
     {"writes", culprit_writes},
+    {"prints_and_writes", culprit_prints_and_writes},
     {"nests", culprit_nests},
     {"calls_write", culprit_calls_write},
     {"calls_raw_write", culprit_calls_raw_write},

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <semaphore.h>
 #include <stdexcept>
+#include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
 
@@ -27,6 +28,9 @@ struct Derived : Base {
 const char *scenario;
 volatile int *volatile nowhere;
 void (*volatile wild)();
+volatile int none;
+volatile int *const zero = &none;
+constexpr std::size_t LARGE = 1 << 20; /* glibc gives it back to the kernel when it is freed */
 sem_t ready;
 
 int endless(int depth) {
@@ -82,6 +86,16 @@ void faulty() {
         std::exit(endless(1));
     } else if (is("trap")) {
         __builtin_trap();
+    } else if (is("freed")) {
+        auto *memory = static_cast<volatile char *>(__libc_malloc(LARGE));
+        __libc_free(const_cast<char *>(memory));
+        memory[LARGE / 2] = 1;
+    } else if (is("divide")) {
+        *zero = getpid() / *zero;
+    } else if (is("bus")) {
+        int file = memfd_create("empty", 0);
+        auto *page = static_cast<volatile char *>(mmap(nullptr, 4096, PROT_READ, MAP_SHARED, file, 0));
+        std::exit(page[0]);
     } else if (is("double-free")) {
         void *memory = __libc_malloc(100);
         __libc_free(memory);
@@ -101,7 +115,7 @@ int main(int count, char **arguments) {
         dlclose(library);
     }
     if (count > 2) {
-        for (int signal : {SIGSEGV, SIGABRT, SIGILL}) {
+        for (int signal : {SIGSEGV, SIGABRT, SIGILL, SIGFPE, SIGBUS}) {
             std::signal(signal, on_signal);
         }
     }

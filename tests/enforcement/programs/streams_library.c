@@ -109,6 +109,24 @@ static void run_fork(void) {
     printf("forked: %d\n", status);
 }
 
+/* By hand, as old programs do: the child runs in this memory until it is another program. */
+static void run_vfork(void) {
+    static char script[] = "echo vforked: $STATIC";
+    static char *arguments[] = {path, script_follows, script, NULL};
+    int status = -1;
+    pid_t child;
+
+    fflush(stdout);
+    child = vfork();
+    if (child == 0) {
+        execve(path, arguments, environ);
+        _exit(95);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        _exit(96);
+    printf("vforked: %d\n", status);
+}
+
 static void run_exec(void) {
     static char script[] = "echo replaced by: $STATIC; exit 4";
     static char *arguments[] = {shell, script_follows, script, NULL};
@@ -130,8 +148,8 @@ static const struct {
 } actions[] = {
     {"print", print},      {"flush", flush},        {"flush-all", flush_all}, {"fill", fill},
     {"read", read_stream}, {"close", close_stream}, {"system", run_system},   {"popen", run_popen},
-    {"spawn", run_spawn},  {"spawnp", run_spawnp},  {"fork", run_fork},       {"exec", run_exec},
-    {"warn", warns},
+    {"spawn", run_spawn},  {"spawnp", run_spawnp},  {"fork", run_fork},       {"vfork", run_vfork},
+    {"exec", run_exec},    {"warn", warns},
 };
 
 static void act(void) {
