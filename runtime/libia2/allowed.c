@@ -169,13 +169,24 @@ enum ia2_allowed ia2_touch_allowed(uint32_t victim, uintptr_t address, bool writ
     return is_shared(toucher) ? by_shared_code(&touch) : IA2_NOT_ALLOWED;
 }
 
-enum ia2_allowed ia2_buffer_allowed(uint32_t victim, uintptr_t address, size_t size, bool write) {
+static bool used_by(const struct ia2_copied *copied, const struct ia2_callers *callers) {
+    for (size_t i = 0; i < callers->count; i++) {
+        const uint32_t slot = ia2_object_at(callers->frames[i]);
+        if (slot != IA2_NO_OBJECT && ia2_copied_used_by(copied, slot)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum ia2_allowed ia2_buffer_allowed(uint32_t victim, uintptr_t address, size_t size, bool write,
+                                    const struct ia2_callers *callers) {
     const struct touch touch = {.address = address, .size = size, .write = write, .vectors = false};
     struct ia2_copied copied;
     if (victim == IA2_NO_OBJECT || size == 0) {
         return IA2_NOT_ALLOWED;
     }
-    if (ia2_copied_at(victim, address, size, &copied)) {
+    if (ia2_copied_at(victim, address, size, &copied) && (!callers || used_by(&copied, callers))) {
         return IA2_ALLOWED_COPIED;
     }
     return by_shared_code(&touch);

@@ -23,8 +23,15 @@ void ia2_allowed_remember(void);
  * signal handlers: no locks, no malloc, and what it reads may be closed itself. */
 enum ia2_allowed ia2_touch_allowed(uint32_t victim, uintptr_t address, bool write, uintptr_t instruction);
 
+/* The code on whose behalf a system call is made: addresses, innermost first. */
+struct ia2_callers {
+    const uintptr_t *frames;
+    size_t count;
+};
+
 /* The same for a system call that shared code makes on such memory: all of [address, address + size) must be allowed. `write`: the kernel
- * writes there. The loader's tables are nothing for the kernel. */
-enum ia2_allowed ia2_buffer_allowed(uint32_t victim, uintptr_t address, size_t size, bool write);
+ * writes there. The loader's tables are nothing for the kernel. A copied variable is for callers that use it; callers NULL: for anybody. */
+enum ia2_allowed ia2_buffer_allowed(uint32_t victim, uintptr_t address, size_t size, bool write,
+                                    const struct ia2_callers *callers);
 
 #endif

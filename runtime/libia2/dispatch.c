@@ -159,7 +159,7 @@ static void return_from_signal(ucontext_t *context) {
 
 /* What the handler returns to is the mask in the frame, so a change has to be made there, too. */
 static long change_mask(ucontext_t *context, const long *arguments) {
-    long result = ia2_guest_sigprocmask((int)arguments[0], (const void *)arguments[1], (void *)arguments[2],
+    long result = ia2_guest_sigprocmask(context, (int)arguments[0], (const void *)arguments[1], (void *)arguments[2],
                                         (size_t)arguments[3]);
     ia2_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&context->uc_sigmask, sizeof(uint64_t));
     return result;
@@ -181,7 +181,7 @@ static long ask_guest(ucontext_t *context, const struct ia2_call *call) {
     }
     switch (call->number) {
     case SYS_rt_sigaction:
-        return ia2_guest_sigaction((int)arguments[0], (const void *)arguments[1], (void *)arguments[2],
+        return ia2_guest_sigaction(context, (int)arguments[0], (const void *)arguments[1], (void *)arguments[2],
                                    (size_t)arguments[3]);
     case SYS_rt_sigprocmask:
         return change_mask(context, arguments);

@@ -18,6 +18,29 @@
 #define SS_AUTODISARM (1u << 31)
 #endif
 
+/* ---- with the rights of the interrupted code ---- */
+
+/* From here to end_as() the thread has no more rights than what it interrupted, the runtime's own memory not among them; a handler starts
+ * with less, so that it could not even follow the program's pointers into its static data. Returns what end_as() takes. */
+static uint32_t begin_as(const ucontext_t *context) {
+    uint32_t wanted = 0;
+    if (ia2_sealed.runtime_bits) {
+        const uint32_t slot = ia2_thread_slot(ia2_self());
+        wanted = ia2_sealed.wanted[slot];
+        ia2_sealed.wanted[slot] = ia2_frame_pkru(context);
+        ia2_pkru_close(ia2_sealed.wanted[slot], slot);
+    }
+    ia2_gate_barrier();
+    return wanted;
+}
+
+static void end_as(uint32_t wanted) {
+    ia2_handler_open();
+    if (ia2_sealed.runtime_bits) {
+        ia2_sealed.wanted[ia2_thread_slot(ia2_self())] = wanted;
+    }
+}
+
 struct copy {
     void *to;
     const void *from;
@@ -31,38 +54,42 @@ static void copy_bytes(void *argument) {
     }
 }
 
-static bool copy_safely(void *to, const void *from, size_t size) {
+/* One side is the program's, the other on our stack. */
+static bool copy_as(const ucontext_t *context, void *to, const void *from, size_t size) {
     struct copy copy = {to, from, size};
-    return ia2_guard_run(copy_bytes, &copy);
+    const uint32_t wanted = begin_as(context);
+    bool copied = ia2_guard_run(copy_bytes, &copy);
+    end_as(wanted);
+    return copied;
 }
 
-long ia2_guest_sigaction(int number, const void *action, void *old, size_t size) {
+long ia2_guest_sigaction(const ucontext_t *context, int number, const void *action, void *old, size_t size) {
     struct ia2_kernel_action wanted;
     struct ia2_kernel_action before;
     if (size != sizeof before.mask) {
         return -EINVAL;
     }
-    if (action && !copy_safely(&wanted, action, sizeof wanted)) {
+    if (action && !copy_as(context, &wanted, action, sizeof wanted)) {
         return -EFAULT;
     }
     long result = ia2_signals_change(number, action ? &wanted : NULL, &before);
-    return result == 0 && old && !copy_safely(old, &before, sizeof before) ? -EFAULT : result;
+    return result == 0 && old && !copy_as(context, old, &before, sizeof before) ? -EFAULT : result;
 }
 
-long ia2_guest_sigprocmask(int how, const void *set, void *old, size_t size) {
+long ia2_guest_sigprocmask(const ucontext_t *context, int how, const void *set, void *old, size_t size) {
     uint64_t mask = 0;
     uint64_t before = 0;
     if (size != sizeof mask) {
         return -EINVAL;
     }
-    if (set && !copy_safely(&mask, set, sizeof mask)) {
+    if (set && !copy_as(context, &mask, set, sizeof mask)) {
         return -EFAULT;
     }
     if (how != SIG_UNBLOCK) {
         mask &= ~IA2_UNBLOCKED;
     }
     long result = ia2_syscall4(SYS_rt_sigprocmask, how, set ? (long)&mask : 0, (long)&before, sizeof mask);
-    return result == 0 && old && !copy_safely(old, &before, sizeof before) ? -EFAULT : result;
+    return result == 0 && old && !copy_as(context, old, &before, sizeof before) ? -EFAULT : result;
 }
 
 /* ---- the alternate stack (kernel/signal.c, do_sigaltstack) ---------------------------------------------------------------------------- */
@@ -112,12 +139,12 @@ void ia2_guest_translate_stack(stack_t *stack) {
 long ia2_guest_sigaltstack(const void *stack, void *old, ucontext_t *context) {
     stack_t wanted;
     stack_t before;
-    if (stack && !copy_safely(&wanted, stack, sizeof wanted)) {
+    if (stack && !copy_as(context, &wanted, stack, sizeof wanted)) {
         return -EFAULT;
     }
     const uintptr_t sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
     long result = ia2_guest_change_stack(stack ? &wanted : NULL, &before, sp);
-    return result == 0 && old && !copy_safely(old, &before, sizeof before) ? -EFAULT : result;
+    return result == 0 && old && !copy_as(context, old, &before, sizeof before) ? -EFAULT : result;
 }
 
 /* ---- the call itself ---- */
@@ -129,20 +156,10 @@ static bool changes_mappings(long number) {
 }
 
 long ia2_syscall_as(const ucontext_t *context, long number, const long arguments[6]) {
-    const uint32_t bits = ia2_sealed.runtime_bits;
-    const uint32_t slot = ia2_thread_slot(ia2_self());
-    uint32_t wanted = 0;
-    if (bits) {
-        wanted = ia2_sealed.wanted[slot];
-        ia2_sealed.wanted[slot] = ia2_frame_pkru(context);
-        ia2_pkru_close(ia2_sealed.wanted[slot], slot);
-    }
+    const uint32_t wanted = begin_as(context);
     long result =
         ia2_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
-    if (bits) {
-        ia2_handler_open();
-        ia2_sealed.wanted[slot] = wanted;
-    }
+    end_as(wanted);
     if (changes_mappings(number)) {
         ia2_pieces_change();
     }

@@ -12,10 +12,10 @@
 /* ---- the program's view of its signals, which is not the kernel's while the runtime handles some of them itself --------------- */
 
 /* rt_sigaction, rt_sigprocmask and sigaltstack as the kernel defines them: -errno on failure. Pointers are what the program gave and
- * may be any number; what was closed behind them has been reported before. The kernel's present mask after ia2_guest_sigprocmask()
+ * may be any number; they are followed with the rights that `context` had, and what was closed behind them has been reported before. The kernel's present mask after ia2_guest_sigprocmask()
  * becomes that of the interrupted code. */
-long ia2_guest_sigaction(int number, const void *action, void *old, size_t size);
-long ia2_guest_sigprocmask(int how, const void *set, void *old, size_t size);
+long ia2_guest_sigaction(const ucontext_t *context, int number, const void *action, void *old, size_t size);
+long ia2_guest_sigprocmask(const ucontext_t *context, int how, const void *set, void *old, size_t size);
 long ia2_guest_sigaltstack(const void *stack, void *old, ucontext_t *context);
 
 /* sigaltstack for a hook: what is given is the hook's own memory, `sp` where its caller is. */

@@ -59,8 +59,12 @@ static inline struct exit_record *make_record(const struct registration *given, 
     return record;
 }
 
-/* The number for glibc to keep; 0: pass the registration on. Legacy mode keeps nothing. */
+/* The number for glibc to keep; 0: pass the registration on. Legacy mode keeps nothing. What glibc says of a NULL function (it aborts at
+ * once) it must say itself. */
 static inline ia2_record_number new_record(const struct registration *given) {
+    if (__builtin_expect(given->function == 0, 0)) {
+        return 0;
+    }
     uint32_t before = ia2_gate_open();
     const struct exit_record *record = make_record(given, before);
     ia2_record_number number = record ? atomic_load_explicit(&record->number, memory_order_relaxed) : 0;

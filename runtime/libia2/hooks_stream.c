@@ -39,7 +39,7 @@ static uint16_t lender(const struct ia2_rights *user, const struct handed *hande
     const uint16_t compartment = handed->size ? compartment_at(start) : 0;
     bool covered = user->all || compartment == user->owner || compartment == user->also;
     bool lent =
-        compartment && (covered || ia2_buffer_allowed(ia2_object_at(start), start, handed->size, handed->fills));
+        compartment && (covered || ia2_buffer_allowed(ia2_object_at(start), start, handed->size, handed->fills, NULL));
     return lent ? compartment : 0;
 }
 

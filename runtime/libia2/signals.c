@@ -222,7 +222,10 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
     thread->handler_sp = call.stack ? call.stack : (uintptr_t)__builtin_frame_address(0);
     thread->in_handler++;
     thread->resting = false;
+    const uint32_t kept =
+        call.stack ? ia2_signals_keep(thread, (uintptr_t)__builtin_frame_address(0), call.stack) : thread->our_stack;
     call_with_rights(thread, &call, enforced ? &rights : NULL);
+    ia2_signals_unkeep(thread, kept, call.stack);
     ia2_pieces_change(); /* its system calls were not dispatched */
     thread->in_handler = before.in_handler;
     thread->handler_sp = before.handler_sp;
@@ -239,7 +242,7 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
     ia2_dispatch_intercept(intercepted);
 }
 
-void ia2_signals_handler_left(struct ia2_thread *thread, const ucontext_t *context) {
+void ia2_signals_handler_left(struct ia2_thread *thread, ucontext_t *context) {
     uintptr_t sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
     uintptr_t ours = (uintptr_t)thread->alternate_stack;
     bool was_on_ours = thread->has_our_stack && thread->handler_sp - ours < IA2_ALTERNATE_STACK;
@@ -249,6 +252,10 @@ void ia2_signals_handler_left(struct ia2_thread *thread, const ucontext_t *conte
         return;
     }
     thread->in_handler = 0;
+    if (thread->has_our_stack) {
+        thread->our_stack = IA2_ALTERNATE_STACK;
+        context->uc_stack = ia2_signals_stack(thread);
+    }
     ia2_dispatch_intercept(thread->intercepted);
     if (thread->running) {
         ia2_run_resume_rights(thread);
@@ -266,11 +273,17 @@ static void on_program_signal(int number, siginfo_t *info, void *context) {
     if (own) {
         install_own(number); /* this was one fault's way to the program; the next one is ours again */
     }
+    ucontext_t *interrupted = context;
+    if (thread->has_our_stack) {
+        /* The handler may look at it and sees its own; the kernel says here, unlike sigaltstack(), nothing of SS_DISABLE. */
+        interrupted->uc_stack = thread->program_stack;
+        interrupted->uc_stack.ss_flags &= ~SS_DISABLE;
+    }
     if (is_handler(handler)) {
         call_handler(thread, handler, number, info, context);
     }
-    if (own && thread->has_our_stack) {
-        ((ucontext_t *)context)->uc_stack = (stack_t){.ss_sp = thread->alternate_stack, .ss_size = IA2_ALTERNATE_STACK};
+    if (thread->has_our_stack) {
+        interrupted->uc_stack = ia2_signals_stack(thread);
     }
 }
 

@@ -25,6 +25,13 @@ void ia2_signals_give_back(void);
  * undoes that. */
 void ia2_signals_guard_thread(struct ia2_thread *thread, bool on);
 
+/* What the kernel is to use as the alternate stack of a thread that has ours. */
+stack_t ia2_signals_stack(const struct ia2_thread *thread);
+/* Around a handler that was called from ours and runs on the stack that ends at `other`: the next signal must find room below `sp`, not
+ * what lies above. Returns what ia2_signals_unkeep() takes. */
+uint32_t ia2_signals_keep(struct ia2_thread *thread, uintptr_t sp, uintptr_t other);
+void ia2_signals_unkeep(struct ia2_thread *thread, uint32_t before, uintptr_t other);
+
 /* In a handler of ours: lets the signal have the effect that it has without us, once the handler returns. `repeats`: the interrupted
  * instruction raises it again by itself. */
 void ia2_signals_forward(int number, const siginfo_t *info, ucontext_t *context, bool repeats);
@@ -32,7 +39,7 @@ void ia2_signals_forward(int number, const siginfo_t *info, ucontext_t *context,
 void ia2_signals_end(int number, const siginfo_t *info, ucontext_t *context);
 
 /* In a handler of ours: has the interrupted code left the program's handlers by longjmp? Then it runs as its destructor again. */
-void ia2_signals_handler_left(struct ia2_thread *thread, const ucontext_t *context);
+void ia2_signals_handler_left(struct ia2_thread *thread, ucontext_t *context);
 
 /* What the program wants for this signal: SIG_DFL, SIG_IGN or a handler. */
 uintptr_t ia2_signals_wanted(int number);

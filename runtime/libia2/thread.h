@@ -66,6 +66,7 @@ struct ia2_thread {
     void *alternate_stack; /* ours, for handlers of faults; NULL: none yet */
     bool has_our_stack;    /* the kernel uses it for this thread */
     bool intercepted;      /* were system calls dispatched, before the innermost handler of the program's */
+    uint32_t our_stack;    /* bytes of it that are free: frames lie above while a handler runs on the program's */
     uintptr_t handler_sp;  /* where that handler was called */
     stack_t program_stack; /* the alternate stack that the program wants */
     uint64_t program_mask; /* the signal mask before we unblocked what we need */

@@ -14,6 +14,7 @@
 #include "step.h"
 #include "switch.h"
 #include "system.h"
+#include "unwind.h"
 #include "words.h"
 
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
@@ -27,6 +28,7 @@ static bool is_ours(uintptr_t instruction) {
 /* Instructions of one destructor that are let through one by one. What it touches as it may after that is opened to it: filling a stream's
  * buffer takes an instruction for each character. */
 #define MOST_STEPS 256u
+#define MOST_CALLERS 32u /* between a system call and its destructor */
 
 static bool by_keys(void) { return ia2_sealed.backend == IA2_BACKEND_PKU; }
 
@@ -254,6 +256,23 @@ bool ia2_closed_in(uintptr_t address, size_t size, bool write, uintptr_t *first)
     return false;
 }
 
+/* Asked for those who made the call, as far as the destructor: frames of ours follow. Where there are no unwind tables, its own object is
+ * all that is known of them. */
+static bool is_allowed_call(const struct ia2_thread *thread, const struct ia2_piece *piece, uintptr_t address,
+                            bool write, const ucontext_t *context) {
+    uintptr_t frames[MOST_CALLERS + 1];
+    size_t found = ia2_unwind(context, frames, MOST_CALLERS);
+    size_t count = 0;
+    while (count < found && !is_ours(frames[count])) {
+        count++;
+    }
+    if (thread->running) {
+        frames[count++] = thread->running->function;
+    }
+    const struct ia2_callers callers = {frames, count};
+    return ia2_buffer_allowed(piece->slot, address, 1, write, &callers) != IA2_NOT_ALLOWED;
+}
+
 enum ia2_touch ia2_touched_by_syscall(ucontext_t *context, long number, uintptr_t address, bool write, bool known) {
     struct ia2_thread *thread = ia2_self();
     const struct ia2_piece *piece = ia2_closed_at(thread, address);
@@ -261,7 +280,7 @@ enum ia2_touch ia2_touched_by_syscall(ucontext_t *context, long number, uintptr_
         return IA2_TOUCH_LEAVE;
     }
     unsigned key = by_keys() ? ia2_key_of(piece->compartment) : 0;
-    bool allowed = ia2_buffer_allowed(piece->slot, address, 1, write);
+    bool allowed = is_allowed_call(thread, piece, address, write, context);
     const struct ia2_violation violation = {
         .via = IA2_VIA_SYSCALL,
         .access = !known  ? IA2_ACCESS_UNKNOWN

@@ -328,6 +328,21 @@ def test_a_copied_variable_is_open_to_those_who_use_it_only(
     assert b"culprit read: " not in watched.outcome.stdout
 
 
+@pytest.mark.parametrize("program", ["pie", "fixed"])
+@pytest.mark.parametrize("way", [*ENFORCE, *CONTAIN], ids=str)
+def test_a_copied_variable_goes_to_the_kernel_for_those_who_use_it_only(
+    programs: dict[str, Path], tmp_path: Path, program: str, way: Way
+) -> None:
+    command: list[str | Path] = [programs[program], "calls_raw_write", "symbol"]
+    assert b"culprit: write=9" in run(command).stdout
+    watched = told(watch(command, way, tmp_path / "trace"))
+    (event,) = watched.outcome.violations
+    assert event.address is not None
+    assert event.address.address == watched.secret
+    assert (event.victim_name, event.access, event.via) == (program, "read", "syscall")
+    assert b"culprit: write=" not in watched.outcome.stdout
+
+
 def imported(path: Path) -> set[str]:
     with path.open("rb") as stream:
         symbols = ELFFile(stream).get_section_by_name(".dynsym")

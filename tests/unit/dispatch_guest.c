@@ -96,7 +96,8 @@ static long action_of_sigsys(const void *action, void *old) {
     return 0;
 }
 
-long ia2_guest_sigaction(int number, const void *action, void *old, size_t size) {
+long ia2_guest_sigaction(const ucontext_t *context, int number, const void *action, void *old, size_t size) {
+    (void)context;
     struct action copy;
     if (number == SIGSYS && size == sizeof(uint64_t)) {
         return action_of_sigsys(action, old);
@@ -108,7 +109,8 @@ long ia2_guest_sigaction(int number, const void *action, void *old, size_t size)
     return ia2_syscall4(SYS_rt_sigaction, number, (long)action, (long)old, (long)size);
 }
 
-long ia2_guest_sigprocmask(int how, const void *set, void *old, size_t size) {
+long ia2_guest_sigprocmask(const ucontext_t *context, int how, const void *set, void *old, size_t size) {
+    (void)context;
     uint64_t before = program_mask;
     uint64_t wanted;
     uint64_t filtered;

@@ -90,6 +90,7 @@ def test_opening_everything_is_said(hoard: Path, policy: Path) -> None:
     assert (done.returncode, done.stdout) == (3, b"7\n")
     assert "WARNING" in done.stderr.decode()
     assert "IA2_EXIT_ALLOW_ALL=1: all memory was open" in done.stderr.decode()
+    assert "not in the table" not in done.stderr.decode(), "they are"
 
 
 def test_the_old_path_is_said(hoard: Path, policy: Path) -> None:

@@ -46,6 +46,13 @@ def test_the_smallest_stack_is_large_enough(program: Path) -> None:
     assert {event.kind for event in outcome.entered if event.moment == "thread-end"} == {"thread_atexit", "pthread_key"}
 
 
+def test_glibc_refuses_a_null_function_where_it_is_registered(program: Path, tmp_path: Path) -> None:
+    vanilla = run([program, "null-function"])
+    outcome = run([program, "null-function"], LD_PRELOAD=str(RUNTIME), IA2_TRACE_EXIT=str(tmp_path / "trace"))
+    assert vanilla.stdout == b""
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (vanilla.status, vanilla.stdout, vanilla.stderr)
+
+
 def test_a_destructor_may_end_its_thread(program: Path) -> None:
     outcome = same([program, "unwind"])
     assert outcome.stdout == b"inner leaves\nouter\njoined\nlast\n"

@@ -4,11 +4,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 
 #include "say.h"
 
 static volatile sig_atomic_t handled;
 static char note[64];
+static stack_t context_stack;
 static char alternate[64 * 1024] __attribute__((aligned(16)));
 static char secret[64] = " ";
 
@@ -17,12 +19,14 @@ static void handler(int signal, siginfo_t *info, void *context) {
     int on_alternate = &on_stack >= alternate && &on_stack < alternate + sizeof alternate;
 
     (void)info;
-    (void)context;
     handled++;
+    context_stack = ((ucontext_t *)context)->uc_stack;
     memcpy(note, on_alternate ? "handled on the alternate stack" : "handled on the ordinary stack",
            sizeof "handled on the alternate stack");
-    if (signal == SIGUSR2)
+    if (signal == SIGUSR2) {
+        raise(SIGUSR1); /* one within the other: this frame must stay what it is */
         note[0] = 'H';
+    }
 }
 
 static void install(const char *how) {
@@ -47,6 +51,9 @@ static void install(const char *how) {
 static void main_after(void) {
     say("main", note[0] == '\0' ? "nothing handled" : note);
     say("main", handled > 0 ? "some" : "none");
+    say("main", context_stack.ss_sp == alternate ? "told of its alternate stack" : "told of no alternate stack");
+    say_number("main", "its flags", context_stack.ss_flags);
+    say_number("main", "its size", (long)context_stack.ss_size);
     say("main secret", secret[0] == ' ' ? "kept" : "changed");
 }
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/types.h>
 
@@ -106,6 +107,7 @@ static void jumps_in_destructor(void) {
 
 static void jump_out(int signal) {
     (void)signal;
+    jumps++;
     siglongjmp(back, 1);
 }
 
@@ -120,6 +122,7 @@ static void jumps_out_of_handler(void) {
     }
     if (sigsetjmp(back, 1) == 0)
         raise(SIGUSR2); /* the mask was restored: it comes once more */
+    say_number("library", "handled", jumps);
     finish("jumped out");
 }
 
@@ -138,6 +141,24 @@ static void asks(void) {
     if (sigaltstack(NULL, &stack) != 0)
         _exit(96);
     say("library", (stack.ss_flags & SS_DISABLE) != 0 ? "no alternate stack" : "an alternate stack");
+    finish("asked");
+}
+
+/* What the kernel reads and writes for these calls is the library's own static data, as a saved mask or context of many a program is. */
+static void asks_in_static_memory(void) {
+    static sigset_t wanted;
+    static sigset_t found;
+    static stack_t stack;
+    static struct sigaction action;
+
+    sigaddset(&wanted, SIGUSR2);
+    say_number("library", "set", sigprocmask(SIG_SETMASK, &wanted, &found));
+    say_number("library", "was blocked", sigismember(&found, SIGUSR2));
+    say_number("library", "set", sigprocmask(SIG_SETMASK, &found, &wanted));
+    say_number("library", "was blocked", sigismember(&wanted, SIGUSR2));
+    say_number("library", "stack", syscall(SYS_sigaltstack, NULL, &stack));
+    say_number("library", "action", syscall(SYS_rt_sigaction, SIGUSR2, NULL, &action, 8));
+    say_number("library", "not there", syscall(SYS_rt_sigprocmask, SIG_SETMASK, 8, NULL, 8));
     finish("asked");
 }
 
@@ -178,6 +199,7 @@ static const struct {
     {"jump", jumps_in_destructor},
     {"jump-out", jumps_out_of_handler},
     {"ask", asks},
+    {"ask-static", asks_in_static_memory},
     {"late", installs_late},
     {"ignore", ignores},
     {"intrude", handler_of_another},

@@ -186,7 +186,7 @@ PUBLIC void probe_touch(const char *name, const volatile void *address, bool wri
 PUBLIC void probe_buffer(const char *name, const volatile void *address, size_t size, bool write) {
     const uint32_t victim = ia2_object_at((uintptr_t)address);
     const uint32_t count = close_all();
-    const enum ia2_allowed why = ia2_buffer_allowed(victim, (uintptr_t)address, size, write);
+    const enum ia2_allowed why = ia2_buffer_allowed(victim, (uintptr_t)address, size, write, NULL);
     set_all(count, true);
     fprintf(stderr, "%s: %s\n", name, in_words(why));
 }

@@ -196,12 +196,24 @@ static void next_descriptor(char **unused) {
     exit(100 + open("/dev/null", O_RDWR));
 }
 
+/* ---- no function ---- */
+
+int __cxa_atexit(void (*function)(void *), void *argument, void *dso);
+
+static void null_function(char **unused) {
+    (void)unused;
+    __cxa_atexit(NULL, NULL, NULL);
+    dprintf(1, "registered\n");
+}
+
 static const struct {
     const char *name;
     void (*run)(char **paths);
-} scenarios[] = {{"key-race", key_race},       {"relocating", relocating},           {"small-stack", small_stack},
-                 {"unwind", unwind},           {"quick-rounds", quick_rounds},       {"one-of-two", one_of_two},
-                 {"conversions", conversions}, {"exec-in-handler", exec_in_handler}, {"next", next_descriptor}};
+} scenarios[] = {{"key-race", key_race},         {"relocating", relocating},
+                 {"small-stack", small_stack},   {"unwind", unwind},
+                 {"quick-rounds", quick_rounds}, {"one-of-two", one_of_two},
+                 {"conversions", conversions},   {"exec-in-handler", exec_in_handler},
+                 {"next", next_descriptor},      {"null-function", null_function}};
 
 static void last(void) { dprintf(1, "last\n"); }
 
