@@ -180,13 +180,6 @@ static void check_left(struct walk *walk, const json_t *leave) {
     cr_expect_eq(address_of(leave, "pkru_after"), address_of(enter, "pkru_before"), "not restored: %s",
                  json_dumps(leave, 0));
     cr_expect_str_eq(text_of(leave, "outcome"), outcome, "%s", json_dumps(leave, 0));
-    thread->unloading = thread->depth > 0 ? thread->unloading : strcmp(text_of(enter, "moment"), "unload") == 0;
-}
-
-/* An object is gone: its unload is over, and everything is open again. */
-static void check_object(struct walk *walk, const json_t *object) {
-    if (strcmp(text_of(object, "when"), "unload") == 0)
-        thread_of(walk, object)->unloading = false;
 }
 
 void check_transitions(const struct trace *trace, const char *backend) {

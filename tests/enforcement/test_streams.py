@@ -36,9 +36,9 @@ def program(folder: Path) -> Path:
 
 
 @every_case
-def test_the_program_prints_something_of_each_part(program: Path, stream: str, action: str) -> None:
+def test_the_program_prints_something_of_each_part(program: Path, tmp_path: Path, stream: str, action: str) -> None:
     """The control: every part of the program speaks, so that silence would be seen."""
-    outcome = run([program, stream, action])
+    outcome = run([program, stream, action], tmp_path)
     assert outcome.status == (4 if action == "exec" else STATUS)
     # Once the stream is closed that main prints to, nothing more comes out of it.
     closed = action == "close" and stream not in {"file", "cookie", "cookie-static", *INPUTS}
@@ -53,9 +53,8 @@ def test_the_program_prints_something_of_each_part(program: Path, stream: str, a
 @pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAIN], ids=str)
 def test_the_same_bytes(program: Path, tmp_path: Path, stream: str, action: str, way: Way) -> None:
     command: list[str | Path] = [program, stream, action]
-    written = program.parent / "written"
-    written.unlink(missing_ok=True)
-    run(command)
+    written = tmp_path / "written"
+    run(command, tmp_path)
     without = written.read_bytes() if written.exists() else None
     written.unlink(missing_ok=True)
     outcome = check_unnoticed(command, way, tmp_path / "trace")

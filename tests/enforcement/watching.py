@@ -171,12 +171,12 @@ class Outcome:
         return found
 
 
-def run(command: Sequence[str | Path], **environment: str) -> Outcome:
-    """Run a command with nothing in its environment but PATH and ``environment``, in the program's own folder."""
+def run(command: Sequence[str | Path], folder: Path | None = None, **environment: str) -> Outcome:
+    """Run a command with nothing in its environment but PATH and ``environment``, in ``folder`` or the program's own."""
     done = subprocess.run(
         command,
         env={"PATH": "/usr/bin:/bin", **environment},
-        cwd=Path(command[0]).parent,
+        cwd=folder or Path(command[0]).parent,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=LIMIT,
@@ -186,10 +186,10 @@ def run(command: Sequence[str | Path], **environment: str) -> Outcome:
 
 
 def watch(command: Sequence[str | Path], way: Way, trace: Path, **environment: str) -> Outcome:
-    """The same under the runtime, with the trace in the file ``trace``."""
+    """The same under the runtime, with the trace in the file ``trace``, in that one's folder."""
     trace.unlink(missing_ok=True)
     asked = {"LD_PRELOAD": str(RUNTIME), "IA2_TRACE_EXIT": str(trace), **way.environment, **environment}
-    done = run(command, **asked)
+    done = run(command, trace.parent, **asked)
     lines = trace.read_bytes().splitlines() if trace.exists() else []
     outcome = Outcome(done.status, done.stdout, done.stderr, lines)
     assert outcome.lines, f"no trace; the program said: {done.stderr.decode(errors='replace')}"
@@ -200,7 +200,7 @@ def watch(command: Sequence[str | Path], way: Way, trace: Path, **environment: s
 
 def check_unnoticed(command: Sequence[str | Path], way: Way, trace: Path, **environment: str) -> Outcome:
     """The program is as it is without us, to the byte, and nothing that it did was a violation. Returns the run."""
-    vanilla = run(command, **environment)
+    vanilla = run(command, trace.parent, **environment)
     outcome = watch(command, way, trace, **environment)
     assert outcome.violations == []
     assert outcome.seen == vanilla.seen
