@@ -1,7 +1,7 @@
 """ia2exit: every destructor of a process runs with only its owner's memory open.
 
-The verbs of the command line are functions here: :func:`scan`, :func:`build_map`, :func:`run`. They return the
-records of :mod:`ia2exit.model`, :mod:`ia2exit.events` and raise :class:`Ia2exitError` for unusable input.
+The verbs of the command line are functions here: :func:`scan`, :func:`build_map`, :func:`run`, :func:`doctor`. They
+return the records of :mod:`ia2exit.model`, :mod:`ia2exit.events` and raise :class:`Ia2exitError` for unusable input.
 Everything is imported on first use, so that ``import ia2exit`` costs next to nothing.
 """
 
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ia2exit.errors import Ia2exitError as Ia2exitError
+    from ia2exit.examining import doctor as doctor
     from ia2exit.exitmap import build_map as build_map
     from ia2exit.running import run as run
     from ia2exit.scanning import scan as scan
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Ia2exitError": "ia2exit.errors",
     "build_map": "ia2exit.exitmap",
+    "doctor": "ia2exit.examining",
     "run": "ia2exit.running",
     "scan": "ia2exit.scanning",
 }
 
-__all__ = ["Ia2exitError", "build_map", "run", "scan"]
+__all__ = ["Ia2exitError", "build_map", "doctor", "run", "scan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,8 +29,9 @@ STAGES = {
     "exitmap": 3,
     "running": 4,
     "vm": 4,
-    "commands": 5,
-    "cli": 6,
+    "examining": 5,
+    "commands": 6,
+    "cli": 7,
 }
 
 
