@@ -28,7 +28,7 @@ _LIMIT, _TRIALS_LIMIT = 20, 60
 _PLAIN: tuple[list[str], ...] = (
     ["/bin/true"],
     ["/usr/bin/true"],
-    [os.path.realpath("/proc/self/exe"), "-I", "-S", "-c", ""],  # noqa: PTH100
+    [os.path.realpath("/proc/self/exe"), "-I", "-S", "-c", ""],
 )
 _LOADER = "/lib64/ld-linux-x86-64.so.2"  # the one name that the ABI fixes (System V ABI, AMD64 supplement)
 #: An audit module that is not there: ld.so says so if it looks for it.
@@ -38,14 +38,14 @@ BACKENDS = ("auto", "pku", "mprotect", "none")
 
 def look() -> Facts:
     """Collect all facts. Nothing that the machine lacks raises."""
-    system = os.uname()
     runtime, missing = _runtime()
+    trials, untried = _trials()
     return Facts(
         version=ia2exit.__version__,
-        system=f"{system.sysname} on {system.machine}",
-        release=system.release,
+        release=os.uname().release,
         flags=_flags(),
-        trials=_trials(),
+        trials=trials,
+        untried=untried,
         seccomp=_number("/proc/self/status", r"^Seccomp:\s*(\d+)"),
         max_map_count=_number("/proc/sys/vm/max_map_count"),
         ptrace_scope=_number("/proc/sys/kernel/yama/ptrace_scope"),
@@ -123,12 +123,15 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def _trials() -> dict[str, Trial]:
+def _trials() -> tuple[dict[str, Trial], str | None]:
+    """The answers, and where there are none why."""
     script = str(Path(__file__).with_name("trials.py"))
     done = _run([sys.executable or "python3", "-I", "-S", script], os.environ, _TRIALS_LIMIT)
     with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(done.stdout, type=dict[str, Trial])
-    return {}
+        trials = msgspec.json.decode(done.stdout, type=dict[str, Trial])
+        system = os.uname()
+        return trials, None if trials else f"this is {system.sysname} on {system.machine}"
+    return {}, (done.stderr.strip().splitlines() or [_ending(done.returncode)])[-1]
 
 
 def _traces(runtime: str) -> dict[str, Trace]:

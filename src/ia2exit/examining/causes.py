@@ -76,7 +76,7 @@ def because(facts: Facts, name: str) -> str:
     trial = facts.trial(name)
     if trial.signal is not None:
         return f"the process dies of it ({trial.signal})" + (": seccomp" if trial.signal == "SIGSYS" else "")
-    if trial.detail is not None:
+    if trial.detail:
         return trial.detail
     if _is_unknown(facts, name, trial):
         return f"Linux {facts.release} does not have it ({trial.errno})"

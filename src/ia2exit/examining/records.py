@@ -102,10 +102,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         version: of ia2exit.
-        system: kernel and machine, as ``uname`` says them.
         release: of the kernel.
         flags: of the first CPU in /proc/cpuinfo.
         trials: by name, of :mod:`.trials`; empty where nothing could be tried.
+        untried: why not, one clause.
         seccomp: mode in /proc/self/status: 0 none, 1 strict, 2 filter.
         max_map_count: /proc/sys/vm/max_map_count.
         ptrace_scope: /proc/sys/kernel/yama/ptrace_scope.
@@ -119,10 +119,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     version: str
-    system: str
     release: str
     flags: frozenset[str] | None
     trials: dict[str, Trial]
+    untried: str | None
     seccomp: int | None
     max_map_count: int | None
     ptrace_scope: int | None
@@ -137,7 +137,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     def trial(self, name: str) -> Trial:
         """How one went."""
-        return self.trials.get(name, Trial(works=False, detail=f"could not be tried ({self.system})"))
+        return self.trials.get(name, Trial(works=False, detail=f"cannot be tried: {self.untried}"))
 
     def trace(self, backend: str) -> Trace:
         """The program under one backend."""

@@ -60,7 +60,11 @@ def verdict(diagnosis: Diagnosis) -> Iterator[str]:
     """What it comes down to, and the counts."""
     if diagnosis.auto in diagnosis.closes:
         why = f": {diagnosis.auto_why}" if diagnosis.auto_why else ""
-        keys = f", up to {diagnosis.compartments} compartments" if diagnosis.auto == "pku" else ""
+        keys = (
+            f", up to {diagnosis.compartments} compartments"
+            if diagnosis.auto == "pku" and diagnosis.compartments
+            else ""
+        )
         then = ", else mprotect" if diagnosis.closes == ["pku", "mprotect"] else ""
         yield f"ia2exit: isolated at exit by backend {diagnosis.auto}{keys}{then}{why}"
     elif diagnosis.closes:

@@ -34,7 +34,7 @@ _ARCH_SHSTK_STATUS, _SHSTK_ENABLED = 0x5005, 1
 _PKEY_DISABLE_ACCESS = 1
 #: ``_IOWR('f', 17, struct procmap_query)`` and that structure (<linux/fs.h> of Linux 6.11).
 _PROCMAP = struct.Struct("<9Q4I2Q")
-_PROCMAP_QUERY = 3 << 30 | _PROCMAP.size << 16 | ord("f") << 8 | 17
+PROCMAP_QUERY = 3 << 30 | _PROCMAP.size << 16 | ord("f") << 8 | 17
 #: F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE (<linux/fcntl.h>).
 _ADD_SEALS, _SEALS = 1033, 0xF
 
@@ -165,7 +165,7 @@ def query_mapping() -> None:
     page = _page()
     query = bytearray(_PROCMAP.pack(_PROCMAP.size, 0, page, *[0] * (6 + 4 + 2)))
     with open("/proc/self/maps", "rb") as maps:  # noqa: PTH123  # quick to start: no pathlib
-        fcntl.ioctl(maps, _PROCMAP_QUERY, query)
+        fcntl.ioctl(maps, PROCMAP_QUERY, query)
     start, end = _PROCMAP.unpack(query)[3:5]
     if not start <= page < end:
         raise _UselessError("the answer is another mapping")
@@ -333,7 +333,10 @@ def attempt(name: str, trial: Callable[[], int | None]) -> dict[str, Any]:
     """Perform a trial in a child. The answer has ``works``, and ``value``, ``errno``, ``detail`` or ``signal``."""
     global _answers
     reader, _answers = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        return {"works": False, "detail": f"cannot be tried: no process can be made: {error.strerror}"}
     if child == 0:
         _perform(trial)
     os.close(_answers)
