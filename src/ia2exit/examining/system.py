@@ -91,12 +91,12 @@ def mem(facts: Facts) -> Check:
 
 
 def readv(facts: Facts) -> Check:
-    """Memory that may be closed."""
+    """Memory that may not be there, or be closed."""
     return of_call(
         facts,
         "readv",
-        "closed memory is looked at without opening it",
-        "closed memory is looked at through /proc/self/mem instead, which is slower",
+        "memory that may not be there is looked at by one call",
+        "memory that may not be there is looked at through /proc/self/mem, which takes longer; that is all",
     )
 
 
