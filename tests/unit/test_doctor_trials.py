@@ -16,6 +16,7 @@ from ia2exit.examining import trials
 from ia2exit.examining.causes import CALLS
 
 DENY = [sys.executable, denying.__file__]
+VERB = [sys.executable, "-m", "ia2exit", "doctor", "--json"]
 #: System calls of x86-64 by the trial that makes them; Python itself needs ioctl, and only one request is denied.
 NUMBERS = {
     "keys": "330",
@@ -42,8 +43,7 @@ def output_of(*command: str) -> str:
 
 def diagnosis_without(call: str, failure: int | str) -> dict[str, Any]:
     """What the doctor says where a call fails so; its checks by name."""
-    verb = [sys.executable, "-m", "ia2exit", "doctor", "--json"]
-    diagnosis = json.loads(output_of(*DENY, call, str(failure), *verb))
+    diagnosis = json.loads(output_of(*DENY, call, str(failure), *VERB))
     return {**diagnosis, "checks": {check["name"]: check for check in diagnosis["checks"]}}
 
 
@@ -62,11 +62,17 @@ def test_a_call_that_is_denied_is_reported_as_denied(name: str) -> None:
         assert own["found"] == "the seccomp filter denies it (EPERM)"
 
 
+def test_keys_need_none_of_the_calls_that_the_runtime_does_without() -> None:
+    whole = json.loads(output_of(*VERB))
+    for name in ("memfd", "mseal", "readv"):
+        assert diagnosis_without(NUMBERS[name], errno.EPERM)["closes"] == whole["closes"], name
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_without_any_one_of_these_calls_memory_is_closed_all_the_same(name: str) -> None:
     diagnosis = diagnosis_without(NUMBERS[name], errno.EPERM)
     assert "mprotect" in diagnosis["closes"]
-    if name in {"keys", "pkey_mprotect", "memfd"}:
+    if name in {"keys", "pkey_mprotect"}:
         assert diagnosis["auto"] == "mprotect"
         assert CALLS[name].through in diagnosis["checks"]["auto"]["remedy"]
 

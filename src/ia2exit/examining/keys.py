@@ -17,7 +17,7 @@ def without_keys(facts: Facts) -> str:
 
 def _for_keys(facts: Facts) -> list[str]:
     flags = facts.flags or frozenset()
-    denied = [remedy(facts, call) for call in ("keys", "pkey_mprotect", "memfd") if is_denied(facts, call)]
+    denied = [remedy(facts, call) for call in ("keys", "pkey_mprotect") if is_denied(facts, call)]
     if denied or "ospke" in flags:
         return [f"for keys, {text}" for text in denied[:1]]
     if "pku" in flags:

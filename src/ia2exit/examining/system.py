@@ -66,7 +66,7 @@ def memfd(facts: Facts) -> Check:
         facts,
         "memfd",
         "the exit map lies in a file that nobody can write",
-        "the exit map is private read-only memory, and there is no backend pku",
+        "the exit map is private read-only memory; that is all",
     )
 
 
