@@ -32,6 +32,7 @@ pku_library(plugin 4 MODULE pku_plugin)
 
 # The programs, compartment 1, one a line.
 set(PKU_PROGRAMS
+  alternating
   crossing
   gadgets
   keys
@@ -70,3 +71,7 @@ foreach(name IN LISTS PKU_MODULES)
   add_library(pku_${name} MODULE ${PKU_SOURCE}/${name}.c)
   pku_target(pku_${name} pku_${name})
 endforeach()
+
+# Counts instructions; a program for itself.
+add_executable(pku_steps ${PKU_SOURCE}/steps.c)
+pku_target(pku_steps steps)

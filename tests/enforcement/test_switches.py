@@ -247,7 +247,6 @@ def test_counters_add_up(program: Path, tmp_path: Path, target: str, way: Way) -
     assert last == [CompartmentCounts] * (len(last) - 2) + [Counters, End]
 
 
-@pytest.mark.enforces
 @pytest.mark.parametrize("way", OBSERVE, ids=str)
 def test_switches_are_counted_by_what_they_cost(program: Path, tmp_path: Path, way: Way) -> None:
     """``mprotect``: two calls at most for a change of owner and for an object; ``pku``: none for a change of owner.

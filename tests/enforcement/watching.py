@@ -171,8 +171,8 @@ class Outcome:
         return found
 
 
-def run(command: Sequence[str | Path], folder: Path | None = None, **environment: str) -> Outcome:
-    """Run a command with nothing in its environment but PATH and ``environment``, in ``folder`` or the program's own."""
+def run(command: Sequence[str | Path], folder: Path | None = None, /, **environment: str) -> Outcome:
+    """Run a command with PATH and ``environment`` for environment, in ``folder`` or the program's own."""
     done = subprocess.run(
         command,
         env={"PATH": "/usr/bin:/bin", **environment},

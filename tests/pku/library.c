@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "ia2_exit_note.h"
+#include "marker.h"
 #include "rights.h"
 
 IA2_EXIT_COMPARTMENT(COMPARTMENT);
@@ -26,6 +27,10 @@ void NAME(register)(void) { CHECK(atexit(NAME(at_exit)) == 0); }
 static void NAME(quiet)(void) { own += 1; }
 
 void NAME(register_quiet)(void) { CHECK(atexit(NAME(quiet)) == 0); }
+
+static void NAME(mark)(void) { MARK(); }
+
+void NAME(register_mark)(void) { CHECK(atexit(NAME(mark)) == 0); }
 
 static void NAME(act)(void) {
     CHECK_OWN(NAME(act), &own);

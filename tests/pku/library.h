@@ -19,6 +19,8 @@
     void part##_register_free_action(void (*action)(void));                                                            \
     /* Registers a destructor that does nothing but touch its own data. */                                             \
     void part##_register_quiet(void);                                                                                  \
+    /* Registers a destructor that is a marker and nothing else (marker.h). */                                         \
+    void part##_register_mark(void);                                                                                   \
     /* Gives the calling thread a thread_local object and a key's value, each with a destructor of this library. */    \
     void part##_register_in_thread(void);                                                                              \
     /* Writes the library's data `times` times. */                                                                     \

@@ -170,6 +170,9 @@ def test_only_a_destructor_without_owner_has_every_right() -> None:
 
 @pytest.mark.parametrize("way", ["allow-all", "legacy"])
 def test_the_ways_back_open_everything(way: str) -> None:
+    """And nothing else does."""
+    closed_otherwise = orderly(run("kinds")).told
+    assert all(only(told.pkru, told.key) for told in closed_otherwise if told.name != "resting")
     outcome = run("tells", IA2_EXIT_ALLOW_ALL="1") if way == "allow-all" else run("tells", IA2_EXIT_FORCE_LEGACY="1")
     assert (outcome.status, outcome.said) == (3, ["first", "nobodys", "last"])
     first, nobodys, last = (told.pkru for told in outcome.told)

@@ -1,8 +1,8 @@
-"""The verb ``vm``: a command in a guest whose emulated CPU has protection keys, on this machine's own file system.
+"""The verb ``vm``: a command on an emulated CPU that has protection keys, over this machine's own file system.
 
-QEMU emulates the CPU, a Debian kernel of the plain flavour runs on it, virtme-ng boots that over the host's root. :mod:`.kernel` keeps the
-kernel, :mod:`.needs` knows what the host must have, :mod:`.boot` starts the machine, :mod:`.relay` passes streams and signals on;
-``guest/`` is what runs inside.
+QEMU emulates the CPU, a Debian kernel of the plain flavour runs on it, virtme-ng boots that over the host's root.
+:mod:`.kernel` keeps the kernel, :mod:`.needs` knows what the host must have, :mod:`.boot` starts the machine,
+:mod:`.relay` passes streams and signals on; ``guest/`` is what runs inside.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Guest:
 
 def run_in_guest(
     command: Sequence[str],
-    guest: Guest = Guest(),  # noqa: B008  # frozen
+    guest: Guest = Guest(),
     *,
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,

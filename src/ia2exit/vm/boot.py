@@ -67,7 +67,7 @@ class Running:
 
 @contextmanager
 def booted(machine: Machine, timeout: float | None) -> Iterator[Running]:
-    """A guest that has been started; it and all that was made for it is gone afterwards, but for its console's log on failure.
+    """A guest that has been started; it and all that was made for it is gone afterwards.
 
     Raises:
         Ia2exitError: it cannot be started.

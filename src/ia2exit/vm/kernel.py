@@ -15,7 +15,7 @@ from ia2exit.errors import Ia2exitError
 
 #: The plain flavour: the "cloud" one lacks 9p.
 META_PACKAGE = "linux-image-amd64"
-#: Folders of ``lib/modules/RELEASE/kernel`` that a guest of ours may want; the rest is drivers for machines that it is not.
+#: Folders of ``lib/modules/RELEASE/kernel`` that a guest of ours may want; the rest is drivers for other machines.
 _MODULES = ("crypto", "drivers/char", "drivers/virtio", "fs", "lib", "net/9p", "net/unix")
 #: What the kernel must have been built with (``y`` or ``m``).
 WANTED = {

@@ -1,4 +1,4 @@
-"""What the host must have for a guest, each with the command that brings it. Asked by ``vm``, ``vm --setup`` and ``doctor``."""
+"""What the host must have for a guest, each with the command that brings it, for ``vm`` and ``doctor``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's end of the line: passes streams, signals and the terminal's size to the guest's agent, and its answers back."""
+"""The host's end of the line: passes streams, signals and the terminal's size on, and the agent's answers back."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ def relay(running: Running, request: Request) -> Ended:
 def _wait_for_agent(running: Running, woken: int) -> socket.socket:
     with _progress(running) as show:
         while True:
-            ready, _, _ = select.select([running.listener, woken], [], [], 0.5)
+            wanted: list[socket.socket | int] = [running.listener, woken]
+            ready, _, _ = select.select(wanted, [], [], 0.5)
             if running.listener in ready:
                 return running.listener.accept()[0]
             if woken in ready:

@@ -1,24 +1,32 @@
-"""Runs in the guest: starts the command that the host names, as the user that the host names, and passes its streams on.
+"""Runs in the guest: starts the command that the host names, as the user that it names, and passes its streams on.
 
 The standard library only, and little of it: the emulated CPU is slow.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import select
 import signal
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import channel  # type: ignore[import-not-found, unused-ignore]  # beside this file; the package is not imported in the guest
+if TYPE_CHECKING:
+    from ia2exit.vm.guest import channel
+else:  # beside this file: the package itself would take seconds to import here
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import channel
 
 _CHUNK = 1 << 16
 #: Bytes that wait for a command that does not read its input; the host is not read until they are fewer.
 _PENDING = 1 << 20
+_STATUS_NOT_FOUND = 127
+_STATUS_NOT_EXECUTED = 126
 
 
-def _port():
+def _port() -> int:
     """Open the virtio port of that name."""
     ports = "/sys/class/virtio-ports"
     for entry in sorted(os.listdir(ports)):
@@ -28,42 +36,28 @@ def _port():
     raise OSError(f"no virtio port is named {channel.PORT}")
 
 
-def _cpu():
-    """Model name and flags of the first CPU."""
-    found = {}
+def _about() -> dict[str, Any]:
+    """What the host is told of this guest (:class:`ia2exit.vm.relay.About`)."""
+    cpu: dict[str, str] = {}
     with open("/proc/cpuinfo") as file:
         for line in file:
             name, _, value = line.partition(":")
-            found.setdefault(name.strip(), value.strip())
-    return found.get("model name", "unknown"), found.get("flags", "").split()
-
-
-def _about():
-    model, flags = _cpu()
+            cpu.setdefault(name.strip(), value.strip())
     with open("/proc/uptime") as file:
         seconds = float(file.read().split()[0])
+    flags = cpu.get("flags", "").split()
     keys = "pku" in flags and "ospke" in flags
-    return {"kernel": os.uname().release, "cpu": model, "keys": keys, "seconds": seconds}
+    return {"kernel": os.uname().release, "cpu": cpu.get("model name", "unknown"), "keys": keys, "seconds": seconds}
 
 
 class _Command:
     """The command, and our ends of its streams; -1: closed."""
 
-    def __init__(self, request):
-        self.terminal = request["terminal"]
-        if self.terminal:
-            import pty
-
-            self.output, theirs = pty.openpty()
-            self.input = os.dup(self.output)
-            self.resize(request["rows"], request["columns"])
-            given = [theirs, theirs]
-        else:
-            read, self.input = os.pipe()
-            self.output, write = os.pipe()
-            given = [read, write]
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.terminal: bool = request["terminal"]
+        given = self._open_terminal(request) if self.terminal else self._open_pipes()
+        self.error = -1
         if self.terminal and request["error_to_terminal"]:
-            self.error = -1
             given.append(given[1])
         else:
             self.error, write = os.pipe()
@@ -77,8 +71,22 @@ class _Command:
         for fd in set(given):
             os.close(fd)
 
-    def _become(self, request, given):
+    def _open_terminal(self, request: dict[str, Any]) -> list[int]:
+        import pty
+
+        self.output, theirs = pty.openpty()
+        self.input = os.dup(self.output)
+        self.resize(request["rows"], request["columns"])
+        return [theirs, theirs]
+
+    def _open_pipes(self) -> list[int]:
+        read, self.input = os.pipe()
+        self.output, write = os.pipe()
+        return [read, write]
+
+    def _become(self, request: dict[str, Any], given: list[int]) -> NoReturn:
         """In the child: the command. Does not return."""
+        name = request["command"][0]
         try:
             os.setsid()
             if self.terminal:
@@ -89,31 +97,30 @@ class _Command:
             for number, fd in enumerate(given):
                 os.dup2(fd, number)
             os.closerange(3, 256)
-            signal.pthread_sigmask(signal.SIG_SETMASK, [])
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)
+            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(ignored, signal.SIG_DFL)
             os.umask(request["umask"])
             os.setgroups(request["groups"])
             os.setgid(request["gid"])
             os.setuid(request["uid"])
             os.chdir(request["folder"])
-            environment = {os.fsencode(name): os.fsencode(value) for name, value in request["environment"].items()}
-            os.execvpe(request["command"][0], request["command"], environment)
+            os.execvpe(name, request["command"], request["environment"])
         except OSError as error:
-            where = f": {error.filename}" if error.filename not in (None, request["command"][0]) else ""
-            os.write(2, f"ia2exit: vm: {request['command'][0]}: {error.strerror}{where}\n".encode())
-            os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+            where = f": {error.filename}" if error.filename not in (None, name) else ""
+            os.write(2, f"ia2exit: vm: {name}: {error.strerror}{where}\n".encode(errors="surrogateescape"))
+            os._exit(_STATUS_NOT_FOUND if isinstance(error, FileNotFoundError) else _STATUS_NOT_EXECUTED)
         finally:
-            os._exit(126)
+            os._exit(_STATUS_NOT_EXECUTED)
 
-    def resize(self, rows, columns):
+    def resize(self, rows: int, columns: int) -> None:
+        """Give the terminal that size; its foreground job gets SIGWINCH."""
         import fcntl
         import struct
         import termios
 
         fcntl.ioctl(self.output, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def feed(self):
+    def feed(self) -> None:
         """Give the command what it will take of its input."""
         try:
             while self.pending:
@@ -127,43 +134,55 @@ class _Command:
             os.close(self.input)
             self.input = -1
 
+    def signal(self, number: int) -> None:
+        """To the command's process group, as a terminal would."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
 
 class _Agent:
-    def __init__(self):
+    """The line to the host, and the command once it has been asked for."""
+
+    def __init__(self) -> None:
         self.port = _port()
         self.reader = channel.Reader()
-        self.command = None
-        self.told, self.tell = os.pipe()
-        os.set_blocking(self.tell, False)
-        signal.set_wakeup_fd(self.tell)
+        self.command: _Command | None = None
+        self.told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def send(self, kind, payload=b""):
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        """One frame to the host; waits until there is room for it."""
         data = memoryview(channel.frame(kind, payload))
         while data:
             data = data[os.write(self.port, data) :]
 
-    def run(self):
+    def run(self) -> NoReturn:
+        """Serve until the host goes."""
         self.send(channel.UP, json.dumps(_about()).encode())
         while True:
-            command = self.command
-            wanted = [self.told] + ([self.port] if command is None or len(command.pending) < _PENDING else [])
-            if command:
-                wanted += [fd for fd in (command.output, command.error) if fd >= 0]
-            writable = [command.input] if command and command.pending and command.input >= 0 else []
-            ready, feedable, _ = select.select(wanted, writable, [])
-            if self.port in ready:
+            if self.command is None:
                 self._hear()
-            if command is None:
-                continue
-            if feedable:
-                command.feed()
-            self._pass_on(ready)
-            if self.told in ready:
-                os.read(self.told, _CHUNK)
-                self._reap()
+            else:
+                self._step(self.command)
 
-    def _hear(self):
+    def _step(self, command: _Command) -> None:
+        wanted = [self.told, *(fd for fd in (command.output, command.error) if fd >= 0)]
+        if len(command.pending) < _PENDING:
+            wanted.append(self.port)
+        feedable = [command.input] if command.pending and command.input >= 0 else []
+        ready, writable, _ = select.select(wanted, feedable, [])
+        if self.port in ready:
+            self._hear()
+        if writable:
+            command.feed()
+        self._pass_on(command, ready)
+        if self.told in ready:
+            os.read(self.told, _CHUNK)
+            self._reap(command)
+
+    def _hear(self) -> None:
         data = os.read(self.port, _CHUNK)
         if not data:  # the host has gone: there is nobody to run for
             sys.exit(1)
@@ -173,39 +192,41 @@ class _Agent:
                     self.command = _Command(json.loads(payload))
                 except OSError as error:
                     self.send(channel.FAILED, str(error).encode())
-            elif self.command is None:
-                continue
-            elif kind == channel.INPUT:
-                self.command.pending += payload
-                self.command.feed()
-            elif kind == channel.END_OF_INPUT:
-                self.command.input_ends = True
-                self.command.feed()
-            elif kind == channel.SIZE:
-                self.command.resize(*map(int, payload.split()))
-            elif kind == channel.SIGNAL:
-                try:
-                    os.killpg(self.command.pid, int(payload))
-                except ProcessLookupError:
-                    pass
+            elif self.command is not None:
+                self._obey(self.command, kind, payload)
 
-    def _pass_on(self, ready):
-        command = self.command
-        for kind, name in ((channel.OUTPUT, "output"), (channel.ERROR, "error")):
-            fd = getattr(command, name)
-            if fd not in ready:
-                continue
-            try:
-                data = os.read(fd, _CHUNK)
-            except OSError:  # a terminal whose last user has gone
-                data = b""
-            if data:
-                self.send(kind, data)
-            else:
-                os.close(fd)
-                setattr(command, name, -1)
+    def _obey(self, command: _Command, kind: bytes, payload: bytes) -> None:
+        if kind == channel.INPUT:
+            command.pending += payload
+            command.feed()
+        elif kind == channel.END_OF_INPUT:
+            command.input_ends = True
+            command.feed()
+        elif kind == channel.SIZE:
+            command.resize(*map(int, payload.split()))
+        elif kind == channel.SIGNAL:
+            command.signal(int(payload))
 
-    def _reap(self):
+    def _pass_on(self, command: _Command, ready: list[int]) -> None:
+        if command.output in ready:
+            command.output = self._pass(channel.OUTPUT, command.output)
+        if command.error in ready:
+            command.error = self._pass(channel.ERROR, command.error)
+
+    def _pass(self, kind: bytes, fd: int) -> int:
+        """Send what can be read of a stream. Returns it, or -1 where it has ended."""
+        try:
+            data = os.read(fd, _CHUNK)
+        except OSError:  # a terminal whose last user has gone
+            data = b""
+        if data:
+            self.send(kind, data)
+            return fd
+        os.close(fd)
+        return -1
+
+    def _reap(self, command: _Command) -> None:
+        """Orphans come to the first process of the guest, not to us: any child is the command, or was never ours."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -213,20 +234,21 @@ class _Agent:
                 return
             if pid == 0:
                 return
-            if pid == self.command.pid:
-                self._finish(status)
+            if pid == command.pid:
+                self._finish(command, status)
 
-    def _finish(self, status):
+    def _finish(self, command: _Command, status: int) -> None:
         """What the command wrote before it ended is passed on; nobody waits for what its children still write."""
         while True:
-            fds = [fd for fd in (self.command.output, self.command.error) if fd >= 0]
-            ready = select.select(fds, [], [], 0)[0]
+            streams = [fd for fd in (command.output, command.error) if fd >= 0]
+            ready = select.select(streams, [], [], 0)[0]
             if not ready:
                 break
-            self._pass_on(ready)
+            self._pass_on(command, ready)
         os.sync()
         self.send(channel.ENDED, str(status).encode())
         self.command = None
 
 
-_Agent().run()
+if __name__ == "__main__":
+    _Agent().run()

@@ -1,7 +1,7 @@
 """The line between host and guest: frames over one virtio serial port, in both directions.
 
-A frame is one byte that says what it is, four bytes of length (big endian), and the payload. This module runs on both sides; in the
-guest without the rest of the package, so it imports the standard library alone.
+A frame is one byte that says what it is, four bytes of length (big endian), and the payload. This module runs on both
+sides; in the guest without the rest of the package, so it imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 PORT = "ia2exit"
 
 # From the host.
-RUN = b"r"  #: JSON: :class:`ia2exit.vm.request` as the agent wants it
+RUN = b"r"  #: JSON: an :class:`ia2exit.vm.request.Request`
 INPUT = b"i"  #: bytes for standard input
 END_OF_INPUT = b"z"
 SIGNAL = b"s"  #: decimal number of a signal for the command's process group

@@ -1,0 +1,68 @@
+"""Runs where there are protection keys, in the guest or natively: the tests of enforcement with the backend ``pku``.
+
+    python -m tests.guest.inside BUILD RESULTS
+
+Twice: first with the runtime as it is, and all must pass. Then with one that closes nothing (``BUILD/unswitched``): of
+those marked ``enforces`` each must fail, and the others of a control group must pass, or that failing would prove
+nothing. What happened lies in RESULTS afterwards (JUnit XML, ``place.json``, ``steps.json``); :mod:`.lane` judges it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .place import write_place
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Tests of the C suites that are about enforcement.
+C_TESTS = "^(dl_debug_exit_phase2|unit_switch|unit_guard)$"
+#: The one of them whose program loads the runtime that the environment names.
+C_ENFORCING = "^dl_debug_exit_phase2$"
+PYTHON_TESTS = ["tests/pku", "tests/enforcement"]
+#: Tests that need nothing closed: with a runtime that closes nothing they pass.
+CONTROL_GROUP = "tests/enforcement/test_cookies.py"
+#: Seconds for each part.
+LIMIT = 3000
+
+
+def main() -> int:
+    """Run both passes and count. Returns 0 when all of it could be run; what it says is for the lane to judge."""
+    build, results = (Path(argument).resolve() for argument in sys.argv[1:3])
+    write_place(results)
+    unswitched = build / "unswitched" / "libia2.so"
+    c_tests(build, results / "c.xml", C_TESTS)
+    pytest(build, results / "python.xml", [*PYTHON_TESTS, "-k", "pku"])
+    c_tests(build, results / "c-unswitched.xml", C_ENFORCING, LD_LIBRARY_PATH=str(unswitched.parent))
+    proof = [*PYTHON_TESTS, "-m", "enforces", "-k", "pku", "--tb=no", "-rN"]
+    pytest(build, results / "python-unswitched.xml", proof, IA2EXIT_TEST_RUNTIME=str(unswitched))
+    control = [CONTROL_GROUP, "-m", "not enforces", "-k", "pku"]
+    pytest(build, results / "control.xml", control, IA2EXIT_TEST_RUNTIME=str(unswitched))
+    with (results / "steps.json").open("wb") as counted:
+        steps = [build / "tests" / "pku" / "steps", build / "libia2.so", build / "tests" / "pku" / "alternating"]
+        subprocess.run(steps, stdout=counted, timeout=LIMIT, check=False)
+    return 0
+
+
+def _environment(build: Path, **more: str) -> dict[str, str]:
+    given = {"IA2EXIT_PKU": "1", "IA2EXIT_LIBDIR": str(build), "PYTHONPATH": str(ROOT / "src")}
+    return {**os.environ, **given, **more}
+
+
+def c_tests(build: Path, report: Path, which: str, **environment: str) -> None:
+    """Some of the C tests, through ctest."""
+    command = ["ctest", "--no-tests=error", "-R", which, "--timeout", str(LIMIT), "--output-junit", str(report)]
+    subprocess.run(command, cwd=build, env=_environment(build, **environment), timeout=LIMIT, check=False)
+
+
+def pytest(build: Path, report: Path, selection: list[str], **environment: str) -> None:
+    """Some of the Python tests; the emulated CPU is slow, so no test is ended for that."""
+    options = ["-q", "-n", str(os.cpu_count() or 1), "-p", "no:cacheprovider", "--timeout", str(LIMIT)]
+    command = [sys.executable, "-m", "pytest", *options, f"--junitxml={report}", *selection]
+    subprocess.run(command, cwd=ROOT, env=_environment(build, **environment), timeout=LIMIT, check=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What the results of a lane say: how many tests ran, what is wrong, and which assertions were shown to fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+#: WRPKRU that a destructor may cost: the runtime's key, the owner's, the runtime's, the resting state.
+MOST_WRPKRU = 4
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The tests of one JUnit file, by name, in three groups."""
+
+    passed: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
+
+    @property
+    def ran(self) -> int:
+        """Those that did not skip themselves."""
+        return len(self.passed) + len(self.failed)
+
+
+def read(path: Path) -> Outcomes:
+    """The tests of a JUnit file of pytest's or ctest's; none where there is no such file."""
+    groups: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set()}
+    for case in _cases(path):
+        kinds = {type(result) for result in case.result}
+        group = "failed" if kinds & {Failure, Error} else "skipped" if Skipped in kinds else "passed"
+        groups[group].add("::".join(part for part in (case.classname, case.name) if part))
+    return Outcomes(**{name: frozenset(tests) for name, tests in groups.items()})
+
+
+def _cases(path: Path) -> Iterator[TestCase]:
+    if not path.is_file():
+        return
+    document = JUnitXml.fromfile(str(path))
+    suites = [document] if isinstance(document, TestSuite) else list(document)
+    for suite in suites:
+        yield from suite
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane that ran, or why it did not."""
+
+    name: str
+    #: CPU model and kernel.
+    place: str = ""
+    skipped_because: str | None = None
+    #: Tests by kind ("C", "Python"): ran, failed, skipped.
+    counts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    #: Assertions that fail with a runtime that closes nothing.
+    proven: list[str] = field(default_factory=list)
+    #: Instructions and WRPKRU from one destructor to the next of another owner; None: not counted.
+    switch: tuple[int, int] | None = None
+
+
+def judge_host(results: Path) -> Lane:
+    """The lane of ``ninja check``."""
+    return _judged("host", results, {"C": read(results / "c.xml"), "Python": read(results / "python.xml")}, [])
+
+
+def judge(name: str, results: Path) -> Lane:
+    """A lane of :mod:`.inside`."""
+    kinds = {"C": read(results / "c.xml"), "Python": read(results / "python.xml")}
+    without = [read(results / f"{kind}-unswitched.xml") for kind in ("c", "python")]
+    control = read(results / "control.xml")
+    passed = kinds["C"].passed | kinds["Python"].passed
+    proven = {test for outcomes in without for test in outcomes.failed}
+    problems = [f"{test}: passes with a runtime that closes nothing" for o in without for test in sorted(o.passed)]
+    problems += [f"{test}: skipped with a runtime that closes nothing" for o in without for test in sorted(o.skipped)]
+    problems += [f"{test}: was not tried with the switch" for test in sorted(proven - passed - _failed(kinds))]
+    problems += [
+        f"{test}: fails in the control group, so the others' failing proves nothing" for test in control.failed
+    ]
+    problems += ["no test of the control group ran"] if not control.passed else []
+    problems += [f"no {kind} test was shown to fail" for kind, o in zip(kinds, without, strict=True) if not o.failed]
+    switch = _switch(results / "steps.json")
+    problems += ["the cost of a switch was not counted"] if switch is None else []
+    problems += (
+        [f"a switch takes {switch[1]} WRPKRU: at most {MOST_WRPKRU}"] if switch and switch[1] > MOST_WRPKRU else []
+    )
+    lane = _judged(name, results, kinds, problems)
+    return Lane(lane.name, lane.place, None, lane.counts, lane.problems, sorted(proven), switch)
+
+
+def _failed(kinds: dict[str, Outcomes]) -> frozenset[str]:
+    return kinds["C"].failed | kinds["Python"].failed
+
+
+def _judged(name: str, results: Path, kinds: dict[str, Outcomes], problems: list[str]) -> Lane:
+    found = [f"{test}: failed" for outcomes in kinds.values() for test in sorted(outcomes.failed)]
+    found += [f"no {kind} test ran" for kind, outcomes in kinds.items() if outcomes.ran == 0]
+    counts = {kind: (o.ran, len(o.failed), len(o.skipped)) for kind, o in kinds.items()}
+    place = results / "place.json"
+    told = json.loads(place.read_text()) if place.is_file() else {}
+    where = f"{told['cpu']}, Linux {told['kernel']}" if told else "unknown"
+    return Lane(name, where, None, counts, found + problems)
+
+
+def _switch(path: Path) -> tuple[int, int] | None:
+    """The dearest way from one destructor to the next."""
+    try:
+        ways = json.loads(path.read_text())["ways"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return max(((way["instructions"], way["wrpkru"]) for way in ways), default=None)
