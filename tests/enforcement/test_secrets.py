@@ -15,6 +15,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from ia2exit.events import AnyEvent, CompartmentCounts, End, Enter, Leave, Violation
 
+from . import watching
 from .watching import (
     CONTAIN,
     CONTROL,
@@ -124,7 +125,7 @@ def told(outcome: Outcome) -> Told:
 @pytest.fixture
 def vanilla(programs: dict[str, Path], case: Case) -> Outcome:
     """What the program does by itself."""
-    return told(run([programs[case.program], *case.command])).outcome
+    return told(watching.vanilla([programs[case.program], *case.command])).outcome
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ What stdio flushes it flushes for whoever printed, in whoever's destructor; the 
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,14 +51,21 @@ def test_the_program_prints_something_of_each_part(program: Path, tmp_path: Path
         assert outcome.stderr.count(b"Permission denied") == 2
 
 
+@cache
+def file_without(program: Path, stream: str, action: str) -> bytes | None:
+    """What the program leaves in its file without us; None where it makes none."""
+    with tempfile.TemporaryDirectory() as folder:
+        run([program, stream, action], Path(folder))
+        written = Path(folder) / "written"
+        return written.read_bytes() if written.exists() else None
+
+
 @every_case
 @pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAIN], ids=str)
 def test_the_same_bytes(program: Path, tmp_path: Path, stream: str, action: str, way: Way) -> None:
     command: list[str | Path] = [program, stream, action]
     written = tmp_path / "written"
-    run(command, tmp_path)
-    without = written.read_bytes() if written.exists() else None
-    written.unlink(missing_ok=True)
+    without = file_without(program, stream, action)
     outcome = check_unnoticed(command, way, tmp_path / "trace")
     assert {event.unenforced for event in outcome.of(Enter)} == {None}, "closed it was, where anything is"
     assert (written.read_bytes() if written.exists() else None) == without

@@ -6,9 +6,10 @@ import fcntl
 import hashlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -185,6 +186,17 @@ def run(command: Sequence[str | Path], folder: Path | None = None, /, **environm
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def vanilla(command: Sequence[str | Path], **environment: str) -> Outcome:
+    """What a command does without us; asked once for each: that does not depend on a way to be watched."""
+    return _vanilla(tuple(command), tuple(environment.items()))
+
+
+@cache
+def _vanilla(command: tuple[str | Path, ...], environment: tuple[tuple[str, str], ...]) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        return run(command, Path(folder), **dict(environment))
+
+
 def watch(command: Sequence[str | Path], way: Way, trace: Path, **environment: str) -> Outcome:
     """The same under the runtime, with the trace in the file ``trace``, in that one's folder."""
     trace.unlink(missing_ok=True)
@@ -200,10 +212,9 @@ def watch(command: Sequence[str | Path], way: Way, trace: Path, **environment: s
 
 def check_unnoticed(command: Sequence[str | Path], way: Way, trace: Path, **environment: str) -> Outcome:
     """The program is as it is without us, to the byte, and nothing that it did was a violation. Returns the run."""
-    vanilla = run(command, trace.parent, **environment)
     outcome = watch(command, way, trace, **environment)
     assert outcome.violations == []
-    assert outcome.seen == vanilla.seen
+    assert outcome.seen == vanilla(command, **environment).seen
     assert not [end for end in outcome.of(End) if end.how == "signal"]
     return outcome
 
