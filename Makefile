@@ -8,7 +8,7 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' 
 
 help:
 	@echo "make demo   a scribbling library stopped; scan, map and run Python and openssl under the runtime"
-	@echo "make test   every C test (ctest) and every Python test of the host lane (pytest)"
+	@echo "make test   every C test (ctest), every Python test (pytest), then the lanes with protection keys: guest, native"
 	@echo "make sanitize  the C tests under AddressSanitizer, then UndefinedBehaviorSanitizer"
 	@echo "make lint   ruff, mypy --strict, clang-format, shell syntax; changes nothing"
 	@echo "make fmt    formats Python and C"
@@ -25,6 +25,9 @@ build: setup
 
 test: build
 	ninja -C $(BUILD) check
+	$(BIN)/python -m tests.guest.lane native $(BUILD)
+	$(BIN)/python -m tests.guest.lane guest $(BUILD)
+	$(BIN)/python -m tests.guest.lane report $(BUILD)
 
 sanitize: setup
 	scripts/run_with_asan.sh

@@ -95,9 +95,23 @@ virtual_environment() {
     echo "$stamp" >.venv/.ready
 }
 
+# The kernel of the guest in which tests find protection keys: into a cache of the user's, once.
+guest_kernel() {
+    local as_root=()
+    .venv/bin/python -c 'from ia2exit.vm.kernel import cached; cached()' 2>/dev/null && return
+    echo "fetching a kernel for the guest (ia2exit vm --setup)"
+    .venv/bin/ia2exit vm --setup >/dev/null && return
+    if [ "$(id -u)" != 0 ]; then as_root=(sudo -n); fi
+    "${as_root[@]}" apt-get -q update >/dev/null 2>&1 || true # lists that are too old name packages that are gone
+    .venv/bin/ia2exit vm --setup >/dev/null ||
+        echo "ia2exit: tests that need a guest will be skipped: run ia2exit vm --setup to see why" >&2
+}
+
 case "${1:-}" in
-"") system_packages tests ;;
---no-tests) system_packages no-tests ;;
+"") tests=tests ;;
+--no-tests) tests=no-tests ;;
 *) die "scripts/setup.sh: unknown argument \"$1\": expected --no-tests or nothing" ;;
 esac
+system_packages "$tests"
 virtual_environment
+if [ "$tests" = tests ]; then guest_kernel; fi
