@@ -1,4 +1,4 @@
-"""Tests that look at the register PKRU: they run where the CPU has protection keys; elsewhere nothing here is collected.
+"""Tests that look at the register PKRU: they run where there are protection keys; elsewhere nothing is collected.
 
 ``IA2EXIT_PKU=1`` says that it has some (tests/guest): then a machine without keys is a failure.
 """

@@ -1,0 +1,90 @@
+"""What the lanes' judge (tests/guest/judging.py) takes for proof, and what it does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import pytest
+from tests.guest.judging import judge, judge_host
+
+GOOD = {"test_stops": "passed", "test_works": "passed"}
+
+
+def junit(path: Path, cases: dict[str, str]) -> None:
+    """A JUnit file as pytest writes it."""
+    bodies = {"passed": "", "failed": "<failure/>", "error": "<error/>", "skipped": '<skipped message="no"/>'}
+    inner = "".join(f"<testcase classname='m' name={quoteattr(n)}>{bodies[o]}</testcase>" for n, o in cases.items())
+    path.write_text(f"<testsuites><testsuite name='pytest' tests='{len(cases)}'>{inner}</testsuite></testsuites>")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Those of a lane with which all is well."""
+    junit(tmp_path / "c.xml", {"phase2": "passed"})
+    junit(tmp_path / "python.xml", GOOD)
+    junit(tmp_path / "c-unswitched.xml", {"phase2": "failed"})
+    junit(tmp_path / "python-unswitched.xml", {"test_stops": "failed"})
+    junit(tmp_path / "control.xml", {"test_works": "passed"})
+    (tmp_path / "steps.json").write_text(json.dumps({"ways": [{"instructions": 900, "wrpkru": 4}]}))
+    (tmp_path / "place.json").write_text(json.dumps({"cpu": "an emulated one", "kernel": "6.1"}))
+    return tmp_path
+
+
+def test_all_is_well(results: Path) -> None:
+    lane = judge("guest", results)
+    assert lane.problems == []
+    assert lane.counts == {"C": (1, 0, 0), "Python": (2, 0, 0)}
+    assert lane.proven == ["m::phase2", "m::test_stops"]
+    assert lane.switch == (900, 4)
+    assert lane.place == "an emulated one, Linux 6.1"
+
+
+WRONG = {
+    "a test fails": ("python.xml", {**GOOD, "test_more": "failed"}, "m::test_more: failed"),
+    "no test ran": ("python.xml", {}, "no Python test ran"),
+    "all were skipped": ("c.xml", {"phase2": "skipped"}, "no C test ran"),
+    "an assertion cannot fail": (
+        "python-unswitched.xml",
+        {"test_stops": "failed", "test_works": "passed"},
+        "m::test_works: passes with a runtime that closes nothing",
+    ),
+    "an assertion skips itself": (
+        "python-unswitched.xml",
+        {"test_stops": "failed", "test_works": "skipped"},
+        "m::test_works: skipped with a runtime that closes nothing",
+    ),
+    "no assertion was tried": ("python-unswitched.xml", {}, "no Python test was shown to fail"),
+    "another was tried": (
+        "python-unswitched.xml",
+        {"test_else": "failed"},
+        "m::test_else: was not tried with the switch",
+    ),
+    "everything fails there": ("control.xml", {"test_works": "failed"}, "m::test_works: fails in the control group"),
+    "nothing was compared with": ("control.xml", {}, "no test of the control group ran"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_no_proof(results: Path, what: str) -> None:
+    file, cases, problem = WRONG[what]
+    junit(results / file, cases)
+    assert any(found.startswith(problem) for found in judge("guest", results).problems)
+
+
+@pytest.mark.parametrize("file", ["c.xml", "python.xml", "c-unswitched.xml", "python-unswitched.xml", "control.xml"])
+def test_a_part_that_did_not_run_is_a_problem(results: Path, file: str) -> None:
+    (results / file).unlink()
+    assert judge("guest", results).problems != []
+
+
+@pytest.mark.parametrize("steps", ["", '{"ways": []}', '{"ways": [{"instructions": 9, "wrpkru": 5}]}'])
+def test_a_switch_is_counted_and_takes_four_wrpkru_at_most(results: Path, steps: str) -> None:
+    (results / "steps.json").write_text(steps)
+    assert len(judge("guest", results).problems) == 1
+
+
+def test_the_host_lane_proves_nothing_else(results: Path) -> None:
+    lane = judge_host(results)
+    assert (lane.problems, lane.proven, lane.switch) == ([], [], None)
