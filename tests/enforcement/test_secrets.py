@@ -329,6 +329,7 @@ def test_a_copied_variable_is_open_to_those_who_use_it_only(
     assert b"culprit read: " not in watched.outcome.stdout
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("program", ["pie", "fixed"])
 @pytest.mark.parametrize("way", [*ENFORCE, *CONTAIN], ids=str)
 def test_a_copied_variable_goes_to_the_kernel_for_those_who_use_it_only(

@@ -155,6 +155,7 @@ def test_a_value_that_is_none_is_told(program: Path, variable: str, value: str) 
     assert value.encode() in line
 
 
+@pytest.mark.enforces
 @pytest.mark.parametrize("limit", ["-f 0", "-n 8", "-s 64"])
 @pytest.mark.parametrize("way", [*ENFORCE, *CONTAIN], ids=str)
 def test_a_limit_that_a_program_can_live_with_is_one_that_closing_can(program: Path, way: Way, limit: str) -> None:

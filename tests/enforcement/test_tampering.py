@@ -90,6 +90,7 @@ def test_a_changed_record_does_not_run(program: Path, tmp_path: Path, way: Way, 
     assert not traced or "record was changed" in outcome.one(Fault).what
 
 
+@pytest.mark.enforces
 @every_who
 @with_and_without_a_trace
 @pytest.mark.parametrize("way", [way for way in CLOSED if way.backend == "pku"], ids=str)
