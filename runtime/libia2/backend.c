@@ -2,6 +2,7 @@
 
 #include "allowed.h"
 #include "close.h"
+#include "frame.h"
 #include "gate.h"
 #include "objects.h"
 #include "run.h"
@@ -105,8 +106,10 @@ void ia2_close_forget(uint32_t slot) {
     }
 }
 
-void ia2_open_for_core(void) {
-    if (ia2_is_closing() && ia2_sealed.backend == IA2_BACKEND_MPROTECT) {
+void ia2_open_for_core(ucontext_t *context) {
+    if (ia2_sealed.backend == IA2_BACKEND_PKU) {
+        ia2_frame_set_pkru(context, ia2_frame_pkru(context) & ~ia2_pku_our_bits());
+    } else if (ia2_is_closing()) {
         closer()->end();
     }
 }

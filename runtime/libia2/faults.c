@@ -35,7 +35,7 @@ void ia2_on_fault(int number, siginfo_t *info, void *context) {
     }
     if (deadly && ia2_signals_wanted(number) <= 1) { /* SIG_DFL, SIG_IGN: the end */
         ia2_event_end("signal", IA2_STATUS_UNKNOWN);
-        ia2_open_for_core();
+        ia2_open_for_core(context);
     }
     ia2_signals_forward(number, info, context, is_from_kernel(info));
 }

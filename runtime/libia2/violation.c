@@ -147,6 +147,7 @@ static void end_process(const struct ia2_violation *violation, const siginfo_t *
     siginfo_t info = {.si_signo = SIGSEGV, .si_code = SEGV_ACCERR};
     info.si_addr = (void *)violation->address;
     ia2_event_end("signal", IA2_STATUS_UNKNOWN);
+    ia2_open_for_core(context);
     ia2_signals_end(SIGSEGV, given ? given : &info, context);
 }
 
