@@ -5,6 +5,7 @@
 #include "frame.h"
 #include "gate.h"
 #include "objects.h"
+#include "probe.h"
 #include "run.h"
 #include "signals.h"
 #include "system.h"
@@ -27,6 +28,7 @@ static const char *begin_locked(struct ia2_thread *thread) {
         wrong = wrong ? wrong : ia2_signals_take();
         if (!wrong) {
             atomic_store_explicit(&closing, true, memory_order_relaxed);
+            IA2_PROBE_CLOSE(thread);
             ia2_allowed_remember();
             closer()->begin();
         }
@@ -70,6 +72,7 @@ void ia2_close_end(struct ia2_thread *thread) {
         closer()->end();
         atomic_store_explicit(&closing, false, memory_order_relaxed);
         ia2_signals_give_back();
+        IA2_PROBE_OPEN(thread);
     }
     ia2_signals_guard_thread(thread, false);
     ia2_lock_give(&lock);

@@ -9,6 +9,7 @@
 #include "gate.h"
 #include "guest.h"
 #include "objects.h"
+#include "probe.h"
 #include "run.h"
 #include "signals.h"
 #include "step.h"
@@ -134,6 +135,7 @@ static void say(const struct ia2_violation *violation) {
 }
 
 static void report(struct ia2_thread *thread, const struct ia2_violation *violation, const ucontext_t *context) {
+    IA2_PROBE_VIOLATION(violation);
     if (thread->running && thread->in_handler == 0) {
         thread->running->outcome = violation->action == IA2_ABANDONED ? IA2_CONTAINED : IA2_VIOLATION;
     }
