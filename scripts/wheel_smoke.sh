@@ -42,4 +42,12 @@ timeout 60 "$work/venv/bin/ia2exit" run -- /bin/false || status=$?
     echo "ia2exit: run -- /bin/false from the wheel: exit status $status, expected 1" >&2
     exit 1
 }
+if command -v gdb >/dev/null; then
+    timeout 120 "$work/venv/bin/ia2exit" gdb -nx -batch -ex break-destructor -ex run -ex 'info compartments' -- /bin/true >"$work/gdb" 2>&1 || true
+    grep -q '^ 0  shared ' "$work/gdb" || {
+        echo "ia2exit: gdb -- /bin/true from the wheel: info compartments shows nothing:" >&2
+        tail -5 "$work/gdb" >&2
+        exit 1
+    }
+fi
 echo "== wheel: good"

@@ -2,8 +2,10 @@
 
 #include "allowed.h"
 #include "close.h"
+#include "frame.h"
 #include "gate.h"
 #include "objects.h"
+#include "probe.h"
 #include "run.h"
 #include "signals.h"
 #include "system.h"
@@ -26,6 +28,7 @@ static const char *begin_locked(struct ia2_thread *thread) {
         wrong = wrong ? wrong : ia2_signals_take();
         if (!wrong) {
             atomic_store_explicit(&closing, true, memory_order_relaxed);
+            IA2_PROBE_CLOSE(thread);
             ia2_allowed_remember();
             closer()->begin();
         }
@@ -69,6 +72,7 @@ void ia2_close_end(struct ia2_thread *thread) {
         closer()->end();
         atomic_store_explicit(&closing, false, memory_order_relaxed);
         ia2_signals_give_back();
+        IA2_PROBE_OPEN(thread);
     }
     ia2_signals_guard_thread(thread, false);
     ia2_lock_give(&lock);
@@ -105,8 +109,10 @@ void ia2_close_forget(uint32_t slot) {
     }
 }
 
-void ia2_open_for_core(void) {
-    if (ia2_is_closing() && ia2_sealed.backend == IA2_BACKEND_MPROTECT) {
+void ia2_open_for_core(ucontext_t *context) {
+    if (ia2_sealed.backend == IA2_BACKEND_PKU) {
+        ia2_frame_set_pkru(context, ia2_frame_pkru(context) & ~ia2_pku_our_bits());
+    } else if (ia2_is_closing()) {
         closer()->end();
     }
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <ucontext.h>
 
 #include "pieces.h"
 #include "thread.h"
@@ -44,8 +45,9 @@ const struct ia2_piece *ia2_closed_at(const struct ia2_thread *thread, uintptr_t
 /* Key of a compartment's memory, 0: none. Backend pku. */
 uint8_t ia2_key_of(uint16_t compartment);
 
-/* Everything is open again, as a core file is to show it; nothing else changes. */
-void ia2_open_for_core(void);
+/* Everything of ours is open to the interrupted code, which is about to end by a signal: the kernel leaves out of a core file what the
+ * thread cannot read. Nothing else changes. */
+void ia2_open_for_core(ucontext_t *context);
 
 /* PKRU with which compartment 0 and `id` are open (computed, where there are no keys: number = key). Returns false when no key stands for it. */
 bool ia2_pkru_of(uint16_t id, uint32_t *pkru);

@@ -30,6 +30,8 @@ uint8_t ia2_pku_new_key(void);
 /* Gives a compartment its key. False: there is none left. */
 bool ia2_pku_give_key(uint16_t compartment);
 void ia2_pku_free_keys(void);
+/* The bits in PKRU of the keys that the runtime has allocated. */
+uint32_t ia2_pku_our_bits(void);
 /* Tags the runtime's own writable memory with ia2_sealed.runtime_key. */
 bool ia2_pku_tag_runtime(void);
 

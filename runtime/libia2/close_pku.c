@@ -21,6 +21,8 @@ static uint32_t keys;                                          /* how many there
 /* What a thread may have from before: keys of the program's own stay as the program set them. */
 static uint32_t others_of(uint32_t pkru) { return pkru & ~all_bits & ~ia2_sealed.runtime_bits; }
 
+uint32_t ia2_pku_our_bits(void) { return all_bits | ia2_sealed.runtime_bits; }
+
 uint32_t ia2_pku_of(uint16_t id) {
     if (ia2_host_attached()) {
         return ia2_host_pkru(id) | ia2_sealed.runtime_bits;

@@ -6,6 +6,7 @@
 #include "gate.h"
 #include "guard.h"
 #include "hang.h"
+#include "probe.h"
 #include "run.h"
 #include "signals.h"
 #include "violation.h"
@@ -30,12 +31,13 @@ void ia2_on_fault(int number, siginfo_t *info, void *context) {
     ia2_step_cancel(context);
     uintptr_t address = is_from_kernel(info) ? (uintptr_t)info->si_addr : 0;
     bool deadly = is_from_kernel(info) || ia2_signals_wanted(number) != (uintptr_t)SIG_IGN;
+    IA2_PROBE_FAULT(info);
     if (deadly && is_news(ia2_frame_ip(context), address)) {
         ia2_event_fault_signal(NULL, number, info, context);
     }
     if (deadly && ia2_signals_wanted(number) <= 1) { /* SIG_DFL, SIG_IGN: the end */
         ia2_event_end("signal", IA2_STATUS_UNKNOWN);
-        ia2_open_for_core();
+        ia2_open_for_core(context);
     }
     ia2_signals_forward(number, info, context, is_from_kernel(info));
 }

@@ -6,6 +6,7 @@
 #include "events.h"
 #include "objects.h"
 #include "owner.h"
+#include "probe.h"
 #include "records.h"
 #include "run.h"
 #include "sealed.h"
@@ -118,6 +119,7 @@ static void run_cxa(void *number, int status) {
         /* What ia2_run_destructor() comes down to when nobody watches. glibc hands each number out once. */
         atomic_store_explicit(&record->number, (uintptr_t)number & IA2_GENERATION_MASK, memory_order_relaxed);
         atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);
+        IA2_PROBE_DESTRUCTOR(record);
         ((void (*)(uintptr_t, int))record->function)(record->argument, status);
         atomic_store_explicit(&record->state, IA2_DONE, memory_order_relaxed);
         return; /* nothing is enforced: there is no gate to close */

@@ -32,7 +32,7 @@ static long set_handler(uintptr_t handler, struct ia2_kernel_action *old) {
     const struct ia2_kernel_action action = {
         .handler = handler,
         .flags = SA_RESTART | IA2_SA_RESTORER,
-        .restorer = (uintptr_t)ia2_sigreturn,
+        .restorer = (uintptr_t)ia2_sigaction_return,
         .mask = ~0ul, /* nothing else of theirs runs meanwhile */
     };
     return ia2_syscall4(SYS_rt_sigaction, PARK_SIGNAL, (long)&action, (long)old, sizeof action.mask);

@@ -5,6 +5,7 @@
 #include "dispatch.h"
 #include "events.h"
 #include "objects.h"
+#include "probe.h"
 #include "system.h"
 #include "vault.h"
 
@@ -115,6 +116,7 @@ static bool call(struct ia2_thread *thread, struct exit_record *record, uintptr_
     const uint16_t in_handler = thread->in_handler;
     struct ia2_call call = {.function = record->function, .arguments = {first, second}, .slot = slot, .place = slot};
     record->outer_sp = ia2_call_sp[slot];
+    IA2_PROBE_DESTRUCTOR(record);
     (void)ia2_dispatch_intercept(closed);
     bool abandoned = ia2_sealed.runtime_bits && slot != 0 ? call_with_keys(thread, record, &call) : ia2_call(&call);
     (void)ia2_dispatch_intercept(false);
@@ -195,6 +197,7 @@ static void run_again(struct ia2_thread *thread, const struct exit_record *recor
     struct exit_record *copy = ia2_record_new();
     if (!copy) {
         ia2_count(&ia2_counters.bypassed);
+        IA2_PROBE_DESTRUCTOR(record);
         ((void (*)(uintptr_t, uintptr_t))record->function)(first, second);
         return;
     }
@@ -227,6 +230,7 @@ bool ia2_run_alike(struct exit_record *record, uintptr_t first, uintptr_t second
                                   .arguments = {first, second},
                                   .slot = ia2_thread_slot(thread),
                                   .place = ia2_thread_slot(thread)};
+    IA2_PROBE_DESTRUCTOR(record);
     (void)ia2_dispatch_intercept(true);
     (void)ia2_call(&call);
     (void)ia2_dispatch_intercept(false);

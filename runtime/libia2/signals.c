@@ -70,7 +70,7 @@ static long install_own(int number) {
     const struct ia2_kernel_action action = {
         .handler = (uintptr_t)own_handler(number),
         .flags = SA_SIGINFO | SA_NODEFER | SA_RESTART | IA2_SA_RESTORER | stack,
-        .restorer = (uintptr_t)ia2_sigreturn,
+        .restorer = (uintptr_t)ia2_sigaction_return,
     };
     return set_action(number, &action, NULL);
 }
@@ -80,7 +80,7 @@ static long install_around(int number, const struct ia2_kernel_action *wanted) {
     const struct ia2_kernel_action action = {
         .handler = (uintptr_t)on_program_signal,
         .flags = wanted->flags | SA_SIGINFO | IA2_SA_RESTORER,
-        .restorer = (uintptr_t)ia2_sigreturn,
+        .restorer = (uintptr_t)ia2_sigaction_return,
         .mask = wanted->mask & ~IA2_UNBLOCKED,
     };
     return set_action(number, &action, NULL);
@@ -375,7 +375,7 @@ static long change_locked(int number, const struct ia2_kernel_action *action, st
     struct ia2_kernel_action wanted = *action;
     if (!(wanted.flags & IA2_SA_RESTORER)) { /* what glibc would have put there, as far as that is known */
         wanted.flags |= IA2_SA_RESTORER;
-        wanted.restorer = before->flags & IA2_SA_RESTORER ? before->restorer : (uintptr_t)ia2_sigreturn;
+        wanted.restorer = before->flags & IA2_SA_RESTORER ? before->restorer : (uintptr_t)ia2_sigaction_return;
     }
     return takers > 0 ? change_action(number, &wanted) : set_action(number, &wanted, NULL);
 }

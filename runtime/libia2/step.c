@@ -5,6 +5,7 @@
 #include "backend.h"
 #include "frame.h"
 #include "objects.h"
+#include "probe.h"
 #include "run.h"
 #include "system.h"
 #include "violation.h"
@@ -28,6 +29,7 @@ bool ia2_step_over(ucontext_t *context, const struct ia2_piece *piece, uintptr_t
         }
     }
     thread->step_pages[thread->stepping++] = page;
+    IA2_PROBE_STEP(thread);
     context->uc_mcontext.gregs[REG_EFL] |= IA2_TRAP_FLAG;
     return true;
 }

@@ -276,15 +276,16 @@ ia2_call_pku_abandoned:
 end ia2_call_pku
 
 /* Not a function: the return address of our signal handlers. Without CFI, and to the letter what glibc's restorer is, because
- * unwinders know a signal frame by these bytes. */
-    .globl  ia2_sigreturn
-    .hidden ia2_sigreturn
-    .type   ia2_sigreturn, @function
+ * unwinders know a signal frame by these bytes; gdb looks at them only where the name has "sigaction" in it
+ * (amd64_linux_sigtramp_p). */
+    .globl  ia2_sigaction_return
+    .hidden ia2_sigaction_return
+    .type   ia2_sigaction_return, @function
     .p2align 4
     nop                                         /* unwinders look up the address before the return address */
-ia2_sigreturn:
+ia2_sigaction_return:
     movq    $15, %rax                           /* __NR_rt_sigreturn */
     syscall
-    .size   ia2_sigreturn, . - ia2_sigreturn
+    .size   ia2_sigaction_return, . - ia2_sigaction_return
 
     .section .note.GNU-stack, "", @progbits

@@ -45,7 +45,7 @@ extern const char ia2_call_abandoned[];
 extern const char ia2_call_pku_abandoned[];
 
 /* Where our signal handlers return to: rt_sigreturn, from within the runtime's own text. */
-extern const char ia2_sigreturn[];
+extern const char ia2_sigaction_return[];
 
 #endif
 #endif

@@ -9,6 +9,7 @@
 #include "gate.h"
 #include "guest.h"
 #include "objects.h"
+#include "probe.h"
 #include "run.h"
 #include "signals.h"
 #include "step.h"
@@ -134,6 +135,7 @@ static void say(const struct ia2_violation *violation) {
 }
 
 static void report(struct ia2_thread *thread, const struct ia2_violation *violation, const ucontext_t *context) {
+    IA2_PROBE_VIOLATION(violation);
     if (thread->running && thread->in_handler == 0) {
         thread->running->outcome = violation->action == IA2_ABANDONED ? IA2_CONTAINED : IA2_VIOLATION;
     }
@@ -147,6 +149,7 @@ static void end_process(const struct ia2_violation *violation, const siginfo_t *
     siginfo_t info = {.si_signo = SIGSEGV, .si_code = SEGV_ACCERR};
     info.si_addr = (void *)violation->address;
     ia2_event_end("signal", IA2_STATUS_UNKNOWN);
+    ia2_open_for_core(context);
     ia2_signals_end(SIGSEGV, given ? given : &info, context);
 }
 

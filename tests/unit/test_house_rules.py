@@ -29,6 +29,7 @@ STAGES = {
     "exitmap": 3,
     "running": 4,
     "vm": 4,
+    "debugger": 4,
     "examining": 5,
     "commands": 6,
     "cli": 7,

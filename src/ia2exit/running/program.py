@@ -69,6 +69,23 @@ def resolve(command: Sequence[str], environment: Mapping[str, str]) -> Program:
     )
 
 
+def direct(program: Program) -> list[str]:
+    """The command line that names the ELF program itself, for those who cannot start a script (gdb).
+
+    Raises:
+        Ia2exitError: it is a script whose interpreter is a script.
+    """
+    if program.path == program.image:
+        return [program.image, *program.arguments[1:]]
+    words = _interpreter(program.path, _head(program.path))
+    if words[0] != program.image:
+        raise Ia2exitError(
+            f"{program.path}: a script whose interpreter {words[0]} is a script: "
+            f"expected a program; name {program.image}"
+        )
+    return [*words, program.path, *program.arguments[1:]]
+
+
 def _find(name: str, environment: Mapping[str, str], what: str = "") -> str:
     """The file that ``execvp`` would execute for a name."""
     if "/" in name:

@@ -1,0 +1,75 @@
+"""``ia2exit gdb``: debug a program, or its core file, with commands that know compartments and destructors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``gdb``."""
+    parser.usage = "ia2exit gdb [option …] -- CMD [argument …]\n       ia2exit gdb --core FILE [-- CMD]"
+    add = parser.add_argument
+    add("-p", "--policy", metavar="FILE", help="policy that says which object is in which compartment (TOML)")
+    add("--map", metavar="FILE", help="exit map to use instead of a policy")
+    add(
+        "--mode",
+        choices=("observe", "enforce", "contain"),
+        help="what a violation leads to (with -p or --map enforce, else observe)",
+    )
+    add("--backend", choices=("auto", "none", "mprotect", "pku"), help="how memory is closed (auto)")
+    add("--park-threads", action="store_true", help="stop all other threads for the exit phase")
+    add("--trace", metavar="FILE", help="keep the events here, one JSON object a line")
+    add("--core", metavar="FILE", help="look at this core file instead of starting a program")
+    add("--print-script", action="store_true", help="print the path of what gdb is to source, and exit")
+    add("-ex", dest="gdb", action="append", type=_then("-ex"), metavar="COMMAND", help="gdb: execute this command")
+    add(
+        "-x",
+        dest="gdb",
+        action="append",
+        type=_then("-x"),
+        metavar="FILE",
+        help="gdb: execute the commands in this file",
+    )
+    add("-batch", dest="gdb", action="append_const", const=["-batch"], help="gdb: end after these commands")
+    add("-nx", dest="gdb", action="append_const", const=["-nx"], help="gdb: read no initialisation file")
+    add(
+        "--gdb-option",
+        dest="gdb",
+        action="append",
+        type=lambda text: [text],
+        metavar="OPTION",
+        help="gdb: any other option, as in --gdb-option=-tui",
+    )
+    add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments")
+
+
+def _then(option: str) -> Callable[[str], list[str]]:
+    """An option of gdb with its argument, as two words."""
+    return lambda text: [option, text]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Become gdb: its terminal, its exit status. Returns only where ``--print-script`` asks for that."""
+    from ia2exit import debugger
+    from ia2exit.running.environment import as_started
+
+    if args.print_script:
+        print(debugger.script())
+        return 0
+    environment = as_started()
+    words = debugger.command_line(
+        args.command[1:] if args.command[:1] == ["--"] else args.command,
+        policy=args.policy,
+        map=args.map,
+        mode=args.mode,
+        backend=args.backend,
+        trace=args.trace,
+        park_threads=args.park_threads,
+        core=args.core,
+        options=[word for words in args.gdb or () for word in words],
+        environment=environment,
+    )
+    os.execve(words[0], words, environment)
+    raise AssertionError("execve has returned")
