@@ -22,6 +22,9 @@ C_TESTS = "^(dl_debug_exit_phase2|unit_switch|unit_guard)$"
 #: The one of them whose program loads the runtime that the environment names.
 C_ENFORCING = "^dl_debug_exit_phase2$"
 PYTHON_TESTS = ["tests/pku", "tests/enforcement"]
+#: A debugger's view: the sessions of the docs, and PKRU decoded by key.
+DEBUGGER_TESTS = ["tests/unit/test_debugger_verb.py", "tests/unit/test_debugger_panels.py"]
+DEBUGGER_CHOICE = "test_the_recipe or (test_the_rights_of_a_destructor and pku)"
 #: Tests that need nothing closed: with a runtime that closes nothing they pass.
 CONTROL_GROUP = "tests/enforcement/test_cookies.py"
 #: Seconds for each part.
@@ -35,6 +38,7 @@ def main() -> int:
     unswitched = build / "unswitched" / "libia2.so"
     c_tests(build, results / "c.xml", C_TESTS)
     pytest(build, results / "python.xml", [*PYTHON_TESTS, "-k", "pku"])
+    pytest(build, results / "debugger.xml", [*DEBUGGER_TESTS, "-k", DEBUGGER_CHOICE])
     c_tests(build, results / "c-unswitched.xml", C_ENFORCING, LD_LIBRARY_PATH=str(unswitched.parent))
     proof = [*PYTHON_TESTS, "-m", "enforces", "-k", "pku", "--tb=no", "-rN"]
     pytest(build, results / "python-unswitched.xml", proof, IA2EXIT_TEST_RUNTIME=str(unswitched))

@@ -26,6 +26,10 @@ class Outcomes:
         """Those that did not skip themselves."""
         return len(self.passed) + len(self.failed)
 
+    def with_those_of(self, other: Outcomes) -> Outcomes:
+        """Both together."""
+        return Outcomes(self.passed | other.passed, self.failed | other.failed, self.skipped | other.skipped)
+
 
 def read(path: Path) -> Outcomes:
     """The tests of a JUnit file of pytest's or ctest's; none where there is no such file."""
@@ -70,7 +74,8 @@ def judge_host(results: Path) -> Lane:
 
 def judge(name: str, results: Path) -> Lane:
     """A lane of :mod:`.inside`."""
-    kinds = {"C": read(results / "c.xml"), "Python": read(results / "python.xml")}
+    debugger = read(results / "debugger.xml")
+    kinds = {"C": read(results / "c.xml"), "Python": read(results / "python.xml").with_those_of(debugger)}
     without = [read(results / f"{kind}-unswitched.xml") for kind in ("c", "python")]
     control = read(results / "control.xml")
     passed = kinds["C"].passed | kinds["Python"].passed
@@ -82,6 +87,7 @@ def judge(name: str, results: Path) -> Lane:
         f"{test}: fails in the control group, so the others' failing proves nothing" for test in control.failed
     ]
     problems += ["no test of the control group ran"] if not control.passed else []
+    problems += ["no test of the debugger ran"] if debugger.ran == 0 else []
     problems += [f"no {kind} test was shown to fail" for kind, o in zip(kinds, without, strict=True) if not o.failed]
     switch = _switch(results / "steps.json")
     problems += ["the cost of a switch was not counted"] if switch is None else []

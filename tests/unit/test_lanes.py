@@ -24,6 +24,7 @@ def results(tmp_path: Path) -> Path:
     """Those of a lane with which all is well."""
     junit(tmp_path / "c.xml", {"phase2": "passed"})
     junit(tmp_path / "python.xml", GOOD)
+    junit(tmp_path / "debugger.xml", {"test_recipe": "passed"})
     junit(tmp_path / "c-unswitched.xml", {"phase2": "failed"})
     junit(tmp_path / "python-unswitched.xml", {"test_stops": "failed"})
     junit(tmp_path / "control.xml", {"test_works": "passed"})
@@ -35,7 +36,7 @@ def results(tmp_path: Path) -> Path:
 def test_all_is_well(results: Path) -> None:
     lane = judge("guest", results)
     assert lane.problems == []
-    assert lane.counts == {"C": (1, 0, 0), "Python": (2, 0, 0)}
+    assert lane.counts == {"C": (1, 0, 0), "Python": (3, 0, 0)}
     assert lane.proven == ["m::phase2", "m::test_stops"]
     assert lane.switch == (900, 4)
     assert lane.place == "an emulated one, Linux 6.1"
@@ -44,6 +45,7 @@ def test_all_is_well(results: Path) -> None:
 WRONG = {
     "a test fails": ("python.xml", {**GOOD, "test_more": "failed"}, "m::test_more: failed"),
     "no test ran": ("python.xml", {}, "no Python test ran"),
+    "no debugger": ("debugger.xml", {}, "no test of the debugger ran"),
     "all were skipped": ("c.xml", {"phase2": "skipped"}, "no C test ran"),
     "an assertion cannot fail": (
         "python-unswitched.xml",
