@@ -75,7 +75,8 @@ def judge_host(results: Path) -> Lane:
 def judge(name: str, results: Path) -> Lane:
     """A lane of :mod:`.inside`."""
     debugger = read(results / "debugger.xml")
-    kinds = {"C": read(results / "c.xml"), "Python": read(results / "python.xml").with_those_of(debugger)}
+    python = read(results / "python.xml")
+    kinds = {"C": read(results / "c.xml"), "Python": python.with_those_of(debugger)}
     without = [read(results / f"{kind}-unswitched.xml") for kind in ("c", "python")]
     control = read(results / "control.xml")
     passed = kinds["C"].passed | kinds["Python"].passed
@@ -88,6 +89,7 @@ def judge(name: str, results: Path) -> Lane:
     ]
     problems += ["no test of the control group ran"] if not control.passed else []
     problems += ["no test of the debugger ran"] if debugger.ran == 0 else []
+    problems += ["no Python test ran"] if python.ran == 0 < debugger.ran else []
     problems += [f"no {kind} test was shown to fail" for kind, o in zip(kinds, without, strict=True) if not o.failed]
     switch = _switch(results / "steps.json")
     problems += ["the cost of a switch was not counted"] if switch is None else []
