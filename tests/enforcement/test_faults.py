@@ -9,6 +9,7 @@ import pytest
 
 from ia2exit.events import End, Fault, Frame, Object, Stack
 
+from .counting import check_counters
 from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, Outcome, Way, build, kept, run, symbol_at, symbol_in, watch
 
 #: Scenario -> (signal, ``what``, ``detail``).
@@ -72,6 +73,8 @@ def test_a_death_is_explained_and_stays_what_it_was(program: Path, tmp_path: Pat
     assert outcome.seen == vanilla.seen
     check_told(outcome, program, scenario)
     assert outcome.one(End).how == "signal"
+    check_counters(outcome)
+    assert outcome.counters.unfinished == 1, "the one that died; those before it returned"
 
 
 @pytest.mark.parametrize("scenario", ["null", "null-call", "abort", "pure-virtual", "divide", "bus", "trap"])

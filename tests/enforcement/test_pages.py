@@ -8,6 +8,7 @@ import pytest
 
 from ia2exit.events import Fault
 
+from .counting import check_counters
 from .watching import (
     CONTAIN,
     CONTROL,
@@ -153,6 +154,12 @@ def test_the_destructor_of_an_object_that_goes_is_held_to_its_own(
         assert outcome.status == SIGSEGV
         assert b"plugin atexit" not in outcome.stdout
         assert len(outcome.violations) == 1
+        check_counters(outcome)
+        # Those around it (its object's own entry that finalises it, the one that unloads it) did nothing wrong, and
+        # have not returned either.
+        around = outcome.entered("plugin_atexit").depth
+        assert around > 1 or scenario != "unload-in-destructor"
+        assert (outcome.counters.violation, outcome.counters.unfinished) == (1, around)
     else:
         assert outcome.status == STATUS
         assert b"changed" not in outcome.stdout
