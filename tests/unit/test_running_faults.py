@@ -59,6 +59,8 @@ def test_a_deadly_signal_is_told_with_the_destructor_and_the_stack(stage: Stage)
         (signal.SIGABRT, -6, None, "SIGABRT: abort(): raised by the program itself"),
         (signal.SIGSEGV, 0, None, "SIGSEGV: sent by kill()"),
         (signal.SIGABRT, None, None, "  signal    SIGABRT\n"),
+        (signal.SIGTRAP, 0x80, None, "SIGTRAP: a breakpoint instruction"),
+        (signal.SIGSYS, 1, None, "SIGSYS: a system call that a seccomp filter forbids"),
     ],
 )
 def test_the_cause_is_told_in_words(
