@@ -101,10 +101,10 @@ def test_the_old_path_is_said(hoard: Path, policy: Path) -> None:
 
 def test_counters_are_shown_on_request(hoard: Path) -> None:
     text = run([hoard], IA2_DIAG_EXIT="1").stderr.decode()
-    names = ("ran", "success", "fallback", "violation", "contained", "unenforced", "bypassed", "unfinished")
-    assert re.search(rf"^  compartment +{' +'.join(names)}$", text, re.M)
-    names = ("unknown", "foreign", "vague", "bystander", "switches", "wrpkru", "mprotect")
-    assert re.search(rf"^  compartment +{' +'.join(names)}$", text, re.M)
+    outcomes = ("ran", "success", "fallback", "violation", "contained", "unenforced", "bypassed", "unfinished")
+    tallies = ("unknown", "foreign", "vague", "bystander", "switches", "wrpkru", "mprotect")
+    for names in (outcomes, tallies):
+        assert re.search(rf"^  compartment +{' +'.join(names)}$", text, re.M)
     assert re.search(r"^  total +6 +6 +0 +0 +0 +0 +0 +0$", text, re.M)
 
 
