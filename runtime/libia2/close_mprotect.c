@@ -11,6 +11,7 @@
 #include "park.h"
 #include "run.h"
 #include "system.h"
+#include "tally.h"
 #include "tasks.h"
 
 enum { OPEN, CLOSED };
@@ -18,8 +19,8 @@ enum { OPEN, CLOSED };
 static volatile uint32_t switches;
 static struct ia2_rights open_now; /* what is open, besides shared memory; only while closing */
 
-static bool protect(uintptr_t start, uintptr_t end, int protection) {
-    ia2_count(&ia2_counters.mprotect);
+static bool protect(const struct ia2_piece *piece, uintptr_t start, uintptr_t end, int protection) {
+    ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
     return ia2_mprotect(start, end - start, protection) == 0;
 }
 
@@ -27,7 +28,7 @@ static bool protect(uintptr_t start, uintptr_t end, int protection) {
  * opens it once more than necessary. */
 static void open_piece(struct ia2_piece *piece) {
     if (piece->state == CLOSED && ia2_piece_is_there(piece)) {
-        protect(piece->start, piece->end, piece->protection);
+        protect(piece, piece->start, piece->end, piece->protection);
     }
     piece->state = OPEN;
 }
@@ -35,7 +36,7 @@ static void open_piece(struct ia2_piece *piece) {
 static void close_piece(struct ia2_piece *piece) {
     if (piece->state == OPEN && piece->slot != IA2_NO_OBJECT && ia2_piece_is_there(piece)) {
         piece->state = CLOSED;
-        if (!protect(piece->start, piece->end, PROT_NONE)) {
+        if (!protect(piece, piece->start, piece->end, PROT_NONE)) {
             piece->state = OPEN;
         }
     }
@@ -108,7 +109,7 @@ static void apply(const struct ia2_rights *before, const struct ia2_rights *righ
 /* A signal handler may come in between and switch to its own rights and back: then what was done so far is done again. */
 static void switch_to(const struct ia2_rights *rights) {
     uint32_t mine;
-    ia2_count(&ia2_counters.switches);
+    ia2_count(&ia2_tally_of_rights(rights)->switches);
     ia2_pieces_renew();
     do {
         struct ia2_rights before = open_now;
@@ -124,7 +125,7 @@ static void close_touched(struct ia2_thread *thread) {
         uintptr_t page = thread->touched_pages[i] & ~(IA2_PAGE - 1);
         const struct ia2_piece *piece = ia2_piece_known_at(page);
         if (piece && piece->state == CLOSED && ia2_piece_is_there(piece)) {
-            protect(page, page + IA2_PAGE, PROT_NONE);
+            protect(piece, page, page + IA2_PAGE, PROT_NONE);
         }
     }
     thread->touched = 0;

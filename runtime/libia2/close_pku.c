@@ -12,6 +12,7 @@
 #include "signals.h"
 #include "system.h"
 #include "takeover.h"
+#include "tally.h"
 #include "vault.h"
 
 static uint8_t key_of[IA2_MAP_MAX_COMPARTMENT + 1u] IA2_LARGE; /* 0: none, open to all */
@@ -108,7 +109,7 @@ static long tag(const struct ia2_piece *piece, uint8_t key) {
 
 static void open_piece(struct ia2_piece *piece) {
     if (piece->state && ia2_piece_is_there(piece)) {
-        ia2_count(&ia2_counters.mprotect);
+        ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
         tag(piece, 0);
     }
     piece->state = 0;
@@ -124,7 +125,7 @@ static void begin(void) {
         (void)ia2_pku_give_key(piece->compartment);
         uint8_t key = key_of[piece->compartment];
         if (key && ia2_piece_is_there(piece)) {
-            ia2_count(&ia2_counters.mprotect);
+            ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
             piece->state = tag(piece, key) == 0;
         }
     }
@@ -161,7 +162,7 @@ static const char *enter(struct ia2_thread *thread, const struct ia2_rights *rig
         return "no protection key is left";
     }
     ia2_pkru_of_rights(rights, &wanted);
-    ia2_count(&ia2_counters.switches);
+    ia2_count(&ia2_tally_of_rights(rights)->switches);
     thread->pkru = wanted;
     return NULL;
 }

@@ -17,15 +17,21 @@ void ia2_put_place(struct ia2_line *line, const char *key, uintptr_t address) {
     ia2_line_close(line);
 }
 
-void ia2_put_stack(struct ia2_line *line, const char *key, const uintptr_t *frames, size_t count) {
+void ia2_put_stack(struct ia2_line *line, const char *key, struct ia2_stack *stack) {
     const size_t entry = sizeof ",[4095,\"0x0123456789abcdef\"]" - 1;
-    const size_t end = sizeof "]}\n" - 1;
+    const size_t others = sizeof ",1048576,false]}\n" - 1; /* the gap, the end */
     ia2_line_list(line, key);
-    for (size_t i = 0; i < count && ia2_line_room(line) >= entry + end; i++) {
-        uint32_t slot = ia2_object_at(frames[i]);
+    const size_t room = ia2_line_room(line);
+    ia2_stack_shorten(stack, room < others ? 0 : (room - others) / entry);
+    for (size_t i = 0; i < stack->count; i++) {
+        uint32_t slot = ia2_object_at(stack->frames[i]);
         ia2_line_list(line, NULL);
         ia2_line_number(line, NULL, slot);
-        ia2_line_hex(line, NULL, slot ? frames[i] - ia2_object(slot)->base : frames[i]);
+        ia2_line_hex(line, NULL, stack->frames[i] - (slot ? ia2_object(slot)->base : 0));
+        if (i + 1 == stack->inner && stack->left_out > 0) {
+            ia2_line_number(line, NULL, stack->left_out);
+            ia2_line_bool(line, NULL, stack->alike);
+        }
         ia2_line_end_list(line);
     }
     ia2_line_end_list(line);

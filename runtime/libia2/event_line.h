@@ -6,6 +6,7 @@
 #include "line.h"
 #include "records.h"
 #include "sink.h"
+#include "stack.h"
 
 /* Is anybody tracing, and is this the process whose events go out? A followed child says `start` first. */
 bool ia2_event_may_write(void);
@@ -27,9 +28,9 @@ void ia2_put_registrar(struct ia2_line *line, const struct exit_record *record);
 void ia2_put_owner(struct ia2_line *line, const struct exit_record *record);
 /* The innermost destructor of this thread, or null. */
 void ia2_put_running(struct ia2_line *line, const char *key);
-/* An array of [slot, "0xrva"], one for each code address: slot 0 and the absolute address where no object is. The last member of its
- * event: as many as fit. */
-void ia2_put_stack(struct ia2_line *line, const char *key, const uintptr_t *frames, size_t count);
+/* An array of [slot, "0xrva"], one for each code address: slot 0 and the absolute address where no object is. Before a gap
+ * [slot, "0xrva", frames left out, all of the same function?]. The last member of its event: it is shortened until it fits. */
+void ia2_put_stack(struct ia2_line *line, const char *key, struct ia2_stack *stack);
 
 extern const char *const ia2_outcome_names[IA2_OUTCOMES];
 const char *ia2_kind_name(const struct exit_record *record);

@@ -5,7 +5,6 @@
 #include "fault_words.h"
 #include "guard.h"
 #include "system.h"
-#include "unwind.h"
 
 void ia2_event_fault(const char *what, const char *detail) {
     if (ia2_event_may_write()) {
@@ -18,7 +17,8 @@ void ia2_event_fault(const char *what, const char *detail) {
         ia2_line_null(&line, "address");
         ia2_line_null(&line, "instruction");
         ia2_line_null(&line, "destructor");
-        ia2_put_stack(&line, "stack", NULL, 0);
+        struct ia2_stack none = {.count = 0};
+        ia2_put_stack(&line, "stack", &none);
         ia2_event_send(&line);
     }
 }
@@ -50,12 +50,14 @@ static bool is_trampoline(uintptr_t instruction) {
 
 /* "instruction", "destructor", "stack": what this thread was doing. */
 static void put_doing(struct ia2_line *line, const ucontext_t *context) {
-    uintptr_t frames[IA2_UNWIND_MAX];
-    size_t count = ia2_unwind(context, frames, IA2_UNWIND_MAX);
-    size_t skipped = count > 1 && is_trampoline(frames[0]) ? 1 : 0;
-    ia2_put_place(line, "instruction", frames[skipped]);
+    struct ia2_stack stack;
+    ia2_stack_take(&stack, context);
+    if (stack.count > 1 && is_trampoline(stack.frames[0])) {
+        ia2_stack_drop_first(&stack);
+    }
+    ia2_put_place(line, "instruction", stack.frames[0]);
     ia2_put_running(line, "destructor");
-    ia2_put_stack(line, "stack", frames + skipped, count - skipped);
+    ia2_put_stack(line, "stack", &stack);
 }
 
 /* What an event is made of, and the line that it becomes. */

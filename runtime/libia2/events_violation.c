@@ -3,7 +3,6 @@
 #include "events.h"
 #include "guard.h"
 #include "objects.h"
-#include "unwind.h"
 #include "violation.h"
 
 #define SHORT_STRINGS 440u /* six of them leave room for a stack of ten and more */
@@ -50,8 +49,9 @@ static void make(void *argument) {
     put_victim(line, violation);
     ia2_line_string(line, "access", access[violation->access]);
     ia2_line_string(line, "action", action[violation->action]);
-    uintptr_t frames[IA2_UNWIND_MAX];
-    ia2_put_stack(line, "stack", frames, ia2_unwind(report->context, frames, IA2_UNWIND_MAX));
+    struct ia2_stack stack;
+    ia2_stack_take(&stack, report->context);
+    ia2_put_stack(line, "stack", &stack);
 }
 
 void ia2_event_violation(const struct ia2_violation *violation, const ucontext_t *context) {

@@ -26,6 +26,8 @@ const char *ia2_fault_name(int signal) {
         return "bus error";
     case SIGTRAP:
         return "trap";
+    case SIGSYS:
+        return "bad system call";
     default:
         return "deadly signal";
     }
@@ -55,6 +57,15 @@ static void add_number(struct text *text, unsigned number) {
         number /= 10;
     } while (number);
     add(text, at);
+}
+
+/* Of SIGSYS (kernel/seccomp.c, kernel/entry/syscall_user_dispatch.c). */
+static void add_call(struct text *text, const siginfo_t *info) {
+    enum { BY_SECCOMP = 1 };
+    add(text, "system call ");
+    add_number(text, (unsigned)info->si_syscall);
+    add(text, info->si_code == BY_SECCOMP ? ", which a seccomp filter forbids"
+                                          : ", which the program's own dispatch forbids");
 }
 
 /* ---- what memory was that? ------------------------------------------------------------------------------------------ */
@@ -140,5 +151,9 @@ void ia2_fault_words(char text[IA2_FAULT_WORDS_MAX], const siginfo_t *info, cons
         add(&words, "a mapped file has become shorter");
     } else if (!sent && info->si_signo == SIGILL && traps(instruction)) {
         add(&words, "a trap that the compiler put where code must not come");
+    } else if (!sent && info->si_signo == SIGTRAP && info->si_code == SI_KERNEL) {
+        add(&words, "a breakpoint instruction");
+    } else if (!sent && info->si_signo == SIGSYS) {
+        add_call(&words, info);
     }
 }

@@ -22,6 +22,35 @@ static bool is_news(uintptr_t instruction, uintptr_t address) {
 
 static bool is_from_kernel(const siginfo_t *info) { return info->si_code > 0; }
 
+/* By its default action? An ignored signal that the kernel forces upon a process has that, too. */
+static bool ends_process(int number, const siginfo_t *info) {
+    uintptr_t wanted = ia2_signals_wanted(number);
+    return wanted == (uintptr_t)SIG_DFL || (wanted == (uintptr_t)SIG_IGN && is_from_kernel(info));
+}
+
+static void say(int number, const siginfo_t *info, ucontext_t *context) {
+    IA2_PROBE_FAULT(info);
+    uintptr_t address = is_from_kernel(info) ? (uintptr_t)info->si_addr : 0;
+    if (is_news(ia2_frame_ip(context), address)) {
+        ia2_event_fault_signal(NULL, number, info, context);
+    }
+    if (ends_process(number, info)) {
+        ia2_event_end("signal", IA2_STATUS_UNKNOWN);
+        ia2_open_for_core(context);
+    }
+}
+
+/* SIGTRAP or SIGSYS that is none of ours. Programs that handle them live on them: only a death is told. */
+static void pass_on(int number, siginfo_t *info, ucontext_t *context) {
+    if (!ends_process(number, info)) {
+        ia2_signals_forward(number, info, context, false);
+        return;
+    }
+    ia2_step_cancel(context);
+    say(number, info, context);
+    ia2_signals_end(number, info, context);
+}
+
 void ia2_on_fault(int number, siginfo_t *info, void *context) {
     ia2_handler_open();
     bool memory = (number == SIGSEGV || number == SIGBUS) && is_from_kernel(info);
@@ -29,15 +58,8 @@ void ia2_on_fault(int number, siginfo_t *info, void *context) {
         return;
     }
     ia2_step_cancel(context);
-    uintptr_t address = is_from_kernel(info) ? (uintptr_t)info->si_addr : 0;
-    bool deadly = is_from_kernel(info) || ia2_signals_wanted(number) != (uintptr_t)SIG_IGN;
-    IA2_PROBE_FAULT(info);
-    if (deadly && is_news(ia2_frame_ip(context), address)) {
-        ia2_event_fault_signal(NULL, number, info, context);
-    }
-    if (deadly && ia2_signals_wanted(number) <= 1) { /* SIG_DFL, SIG_IGN: the end */
-        ia2_event_end("signal", IA2_STATUS_UNKNOWN);
-        ia2_open_for_core(context);
+    if (ends_process(number, info) || ia2_signals_wanted(number) > 1) {
+        say(number, info, context);
     }
     ia2_signals_forward(number, info, context, is_from_kernel(info));
 }
@@ -45,7 +67,7 @@ void ia2_on_fault(int number, siginfo_t *info, void *context) {
 void ia2_on_trap(int number, siginfo_t *info, void *context) {
     ia2_handler_open();
     if (!ia2_step_done(info, context)) {
-        ia2_signals_forward(number, info, context, false);
+        pass_on(number, info, context);
     }
 }
 
@@ -56,7 +78,7 @@ void ia2_on_dispatch(int number, siginfo_t *info, void *context) {
         ia2_dispatch_handle(info, context);
         return;
     }
-    ia2_signals_forward(number, info, context, false);
+    pass_on(number, info, context);
 }
 
 void ia2_on_hang(int number, siginfo_t *info, void *context) {

@@ -4,6 +4,8 @@
 #include "tamper.h"
 #include "thread.h"
 
+_Atomic uint64_t ia2_handlers_opened;
+
 uint32_t ia2_gate_open_now(void) {
     uint32_t before = ia2_rdpkru();
     if (!(before & ia2_sealed.runtime_bits)) {

@@ -4,6 +4,7 @@
 #ifndef IA2_GATE_H
 #define IA2_GATE_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "sealed.h"
@@ -54,11 +55,14 @@ static inline void ia2_gate_close(uint32_t before) {
     }
 }
 
+extern _Atomic uint64_t ia2_handlers_opened; /* so often, at a WRPKRU each */
+
 /* In a signal handler of ours: opens the runtime's memory. The kernel has closed all but key 0, and restores what was when the handler
  * returns. */
 static inline void ia2_handler_open(void) {
     if (__builtin_expect(ia2_sealed.runtime_bits != 0, 0)) {
         ia2_pkru_open(IA2_PKRU_INITIAL & ~ia2_sealed.runtime_bits);
+        atomic_fetch_add_explicit(&ia2_handlers_opened, 1, memory_order_relaxed);
     }
     ia2_gate_barrier();
 }

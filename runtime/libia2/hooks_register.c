@@ -12,6 +12,7 @@
 #include "sealed.h"
 #include "stubs.h"
 #include "takeover.h"
+#include "tally.h"
 #include "vault.h"
 
 /* The records behind the stubs that get no number: by stub, and for keys the stub by key. 0: free. */
@@ -79,6 +80,7 @@ static int finish(ia2_record_number number, int result) {
         uint32_t before = ia2_gate_open();
         struct exit_record *record = ia2_record_find(number);
         if (record && result != 0) {
+            ia2_untally_registration(record);
             ia2_record_return(record);
         } else if (record) {
             ia2_event_register(record);
@@ -207,6 +209,7 @@ static uint32_t new_stub(const struct registration *given, _Atomic ia2_record_nu
         stub = take_stub(table, count, *number);
     }
     if (record && stub == count) {
+        ia2_untally_registration(record);
         ia2_record_return(record);
         ia2_count(&ia2_counters.bypassed);
     }

@@ -4,6 +4,7 @@
 #include "objects.h"
 #include "run.h"
 #include "symbols.h"
+#include "tally.h"
 
 static bool inside(const struct ia2_object *object, uintptr_t address) {
     return address >= object->start && address < object->end;
@@ -92,15 +93,7 @@ void ia2_owner_resolve(struct exit_record *record) {
     } else if (!by_dso(record)) {
         by_address(record, record->registrar, record->function);
     }
-    if (record->owner == IA2_NO_OWNER) {
-        ia2_count(&ia2_counters.unknown);
-    }
-    if (record->flags & IA2_FOREIGN) {
-        ia2_count(&ia2_counters.foreign);
-    }
-    if (record->flags & IA2_VAGUE) {
-        ia2_count(&ia2_counters.vague);
-    }
+    ia2_tally_registration(record);
 }
 
 void ia2_owner_of_fini(struct exit_record *record, uint32_t slot) {
@@ -120,10 +113,9 @@ void ia2_owner_of_fini(struct exit_record *record, uint32_t slot) {
 void ia2_owner_restrict(struct exit_record *record, uint32_t pkru) {
     int registrar = ia2_host_compartment(pkru);
     if (registrar > 0 && record->owner != 0 && record->owner != registrar) {
-        if (!(record->flags & IA2_FOREIGN)) {
-            ia2_count(&ia2_counters.foreign);
-        }
+        ia2_untally_registration(record);
         record->flags = (uint8_t)((record->flags | IA2_FOREIGN) & ~IA2_VAGUE);
         record->owner = (uint16_t)registrar;
+        ia2_tally_registration(record);
     }
 }

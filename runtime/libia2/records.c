@@ -159,8 +159,10 @@ void ia2_record_copy(struct exit_record *copy, const struct exit_record *record)
 
 void ia2_record_free(struct exit_record *record) {
     uint8_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
-    if (state == IA2_DONE) {
-        ia2_count_run(record); /* the slot will not tell any more */
+    if (state == IA2_DONE) { /* the slot will not tell any more */
+        ia2_count_run(record);
+    } else if (state == IA2_RUNNING) { /* left by longjmp, and its object unloaded */
+        ia2_count_cut_off(record);
     }
     if (state != IA2_FREE) {
         ia2_count(&ia2_counters.registered);
@@ -198,9 +200,12 @@ void ia2_record_census(struct ia2_census *census) {
         uint8_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
         census->registered += state != IA2_FREE && state != IA2_COPY;
         census->live += state == IA2_LIVE;
-        if (state == IA2_DONE || state == IA2_RUNNING || state == IA2_COPY) {
+        if (state == IA2_DONE) {
             census->ran++;
             ia2_count_run(record);
+        } else if (state == IA2_RUNNING || state == IA2_COPY) {
+            census->ran++;
+            ia2_count_cut_off(record);
         }
     }
 }

@@ -29,6 +29,7 @@ enum ia2_outcome {
     IA2_CONTAINED,  /* it touched closed memory and was abandoned */
     IA2_UNENFORCED, /* nothing was closed for it */
     IA2_BYPASSED,   /* everything was open because somebody asked for that */
+    IA2_UNFINISHED, /* it would be a success, had it returned; no record says so, only a count */
     IA2_OUTCOMES,
 };
 

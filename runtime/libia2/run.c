@@ -7,6 +7,7 @@
 #include "objects.h"
 #include "probe.h"
 #include "system.h"
+#include "tally.h"
 #include "vault.h"
 
 struct ia2_counters ia2_counters;
@@ -15,9 +16,15 @@ _Atomic uint32_t ia2_runs[IA2_OWNERS][IA2_OUTCOMES] IA2_LARGE;
 
 static _Atomic uint64_t sequence;
 
-void ia2_count_run(const struct exit_record *record) {
-    uint8_t outcome = record->outcome < IA2_OUTCOMES ? record->outcome : IA2_SUCCESS;
-    atomic_fetch_add_explicit(&ia2_runs[ia2_owner_row(record->owner)][outcome], 1, memory_order_relaxed);
+static void count_outcome(uint16_t owner, uint8_t outcome) {
+    outcome = outcome < IA2_OUTCOMES ? outcome : IA2_SUCCESS;
+    atomic_fetch_add_explicit(&ia2_runs[ia2_owner_row(owner)][outcome], 1, memory_order_relaxed);
+}
+
+void ia2_count_run(const struct exit_record *record) { count_outcome(record->owner, record->outcome); }
+
+void ia2_count_cut_off(const struct exit_record *record) {
+    count_outcome(record->owner, record->outcome == IA2_SUCCESS ? IA2_UNFINISHED : record->outcome);
 }
 
 bool ia2_running(struct ia2_running *now) {
@@ -105,7 +112,7 @@ static bool call_with_keys(struct ia2_thread *thread, struct exit_record *record
     }
     ia2_sealed.wanted[call->slot] = thread->pkru;
     ia2_sealed.wanted[call->slot + IA2_THREADS] = record->outer_pkru;
-    atomic_fetch_add_explicit(&ia2_counters.wrpkru, 2, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ia2_tally_of(record->owner)->wrpkru, 2, memory_order_relaxed);
     return ia2_call_pku(call);
 }
 

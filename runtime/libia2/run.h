@@ -16,8 +16,8 @@
 /* Relaxed counters. `registered` and `runs` are of records that are no longer in their slots, and of calls of records that repeat:
  * the slots themselves tell of the others (ia2_record_census()), so that the common path counts nothing. */
 struct ia2_counters {
-    _Atomic uint64_t registered, bypassed, unknown, foreign, vague, refused, lost;
-    _Atomic uint64_t bystander, switches, wrpkru, mprotect, out_of_order;
+    _Atomic uint64_t registered, bypassed, unknown, refused, lost, out_of_order;
+    _Atomic uint64_t wrpkru; /* but those of calls of destructors (tally.h) and of our signal handlers (gate.h) */
 };
 
 extern struct ia2_counters ia2_counters;
@@ -29,6 +29,8 @@ static inline void ia2_count(_Atomic uint64_t *counter) { atomic_fetch_add_expli
 extern _Atomic uint32_t ia2_runs[IA2_OWNERS][IA2_OUTCOMES];
 static inline uint32_t ia2_owner_row(uint16_t owner) { return owner == IA2_NO_OWNER ? IA2_OWNERS - 1 : owner; }
 void ia2_count_run(const struct exit_record *record);
+/* The same for one that has begun and not returned. */
+void ia2_count_cut_off(const struct exit_record *record);
 
 enum ia2_exit_how { IA2_EXIT_MAIN, IA2_EXIT_CALL, IA2_EXIT_QUICK, IA2_EXIT_FROM_DESTRUCTOR };
 

@@ -198,6 +198,7 @@ static void call_with_rights(struct ia2_thread *thread, const struct ia2_call *c
     if (keys) {
         ia2_sealed.wanted[call->slot] = wanted;
         ia2_sealed.wanted[call->slot + IA2_THREADS] = IA2_PKRU_INITIAL | ia2_sealed.runtime_bits;
+        atomic_fetch_add_explicit(&ia2_counters.wrpkru, 2, memory_order_relaxed); /* no destructor's */
         (void)ia2_call_pku(call);
     } else {
         (void)ia2_call(call);

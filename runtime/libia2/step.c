@@ -8,6 +8,7 @@
 #include "probe.h"
 #include "run.h"
 #include "system.h"
+#include "tally.h"
 #include "violation.h"
 
 bool ia2_step_over(ucontext_t *context, const struct ia2_piece *piece, uintptr_t address, uint32_t key_bits) {
@@ -23,7 +24,7 @@ bool ia2_step_over(ucontext_t *context, const struct ia2_piece *piece, uintptr_t
     if (key_bits) {
         ia2_frame_set_pkru(context, ia2_frame_pkru(context) & ~key_bits);
     } else {
-        ia2_count(&ia2_counters.mprotect);
+        ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
         if (ia2_mprotect(page, IA2_PAGE, piece->protection) != 0) {
             return false;
         }
@@ -39,8 +40,9 @@ static void end_step(struct ia2_thread *thread, ucontext_t *context) {
         ia2_frame_set_pkru(context, thread->step_pkru);
     }
     for (uint8_t i = 0; i < thread->stepping && ia2_sealed.backend == IA2_BACKEND_MPROTECT; i++) {
-        if (ia2_closed_at(thread, thread->step_pages[i])) {
-            ia2_count(&ia2_counters.mprotect);
+        const struct ia2_piece *piece = ia2_closed_at(thread, thread->step_pages[i]);
+        if (piece) {
+            ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
             ia2_mprotect(thread->step_pages[i], IA2_PAGE, ia2_opened_with(thread, thread->step_pages[i]));
         }
     }

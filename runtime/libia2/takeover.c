@@ -12,6 +12,7 @@
 #include "stubs.h"
 #include "system.h"
 #include "tamper.h"
+#include "words.h"
 
 static const uintptr_t page = 4096;
 
@@ -247,20 +248,42 @@ static bool is_code(uintptr_t function) {
     return _dl_find_object((void *)function, &found) == 0;
 }
 
-/* What stands in the array now must be what was there when the object was loaded, and code of some object. */
+/* "/lib/libz.so.1, entry 0: it was libz.so.1+0x1139, and is program+0x11f0 now" */
+static void describe(struct ia2_words *words, const struct ia2_object *object, const size_t *index, uintptr_t was,
+                     uintptr_t now) {
+    ia2_words_begin(words, object->path);
+    if (index) {
+        ia2_words_text(words, ", entry ");
+        ia2_words_number(words, *index);
+    }
+    ia2_words_text(words, was == now ? ": it is " : ": it was ");
+    ia2_words_place(words, was);
+    if (was != now) {
+        ia2_words_text(words, ", and is ");
+        ia2_words_place(words, now);
+        ia2_words_text(words, " now");
+    }
+}
+
+/* What stands in the array now must be what was there when the object was loaded, and code of some object. `number` counts the object's
+ * entries from 1, DT_FINI first. */
 static void check_entry(const struct ia2_object *object, struct exit_record *record, size_t number) {
-    uintptr_t now = record->kind == IA2_EXIT_FINI_ARRAY ? object->entries[object->fini ? number - 2 : number - 1]
-                                                        : record->function;
+    const bool listed = record->kind == IA2_EXIT_FINI_ARRAY;
+    const size_t index = object->fini ? number - 2 : number - 1;
+    const uintptr_t now = listed ? object->entries[index] : record->function;
     const char *wrong = now != record->function ? "an entry of .fini_array was changed after the object was loaded"
-                        : !is_code(now)         ? "an entry of .fini_array is no code of any object"
-                                                : NULL;
+                        : is_code(now)          ? NULL
+                        : listed                ? "an entry of .fini_array is no code of any object"
+                                                : "DT_FINI is no code of any object";
     if (!wrong) {
         return;
     }
+    struct ia2_words which;
+    describe(&which, object, listed ? &index : NULL, record->function, now);
     if (ia2_sealed.mode != IA2_OBSERVE) {
-        ia2_tampered(wrong, object->path);
+        ia2_tampered(wrong, ia2_words_string(&which));
     }
-    ia2_event_fault(wrong, object->path);
+    ia2_event_fault(wrong, ia2_words_string(&which));
     record->function = now; /* what would have run without us */
     ia2_record_seal(record);
 }

@@ -81,50 +81,91 @@ static bool by_frame_pointer(struct ia2_frame *frame) {
     return true;
 }
 
-/* From a frame to its caller's; false: there is none, or nobody knows. */
-static bool step(struct ia2_frame *frame) {
+/* What is written down about the code of a frame. In a recursion the next frame is of the same code. */
+struct known {
+    uintptr_t address; /* 0: nothing was looked up yet */
+    bool found;
     struct ia2_cfi cfi;
+};
+
+static void look_up(struct known *known, const struct ia2_frame *frame) {
+    uintptr_t address = frame->reg[IA2_RIP] - (frame->exact ? 0 : 1);
+    if (address != known->address || address == 0) {
+        known->found = ia2_cfi_find(address, &known->cfi);
+        known->address = address;
+    }
+}
+
+/* From a frame to its caller's; false: there is none, or nobody knows. */
+static bool step(struct ia2_frame *frame, const struct known *known) {
     const uintptr_t stack = frame->reg[IA2_RSP];
     const bool exact = frame->exact;
-    if (!ia2_cfi_find(frame->reg[IA2_RIP] - (exact ? 0 : 1), &cfi)) {
+    if (!known->found) {
         return past_restorer(frame) || back_from_call(frame) || by_frame_pointer(frame);
     }
-    if (!ia2_cfi_step(&cfi, frame) || frame->reg[IA2_RIP] == 0) {
+    if (!ia2_cfi_step(&known->cfi, frame) || frame->reg[IA2_RIP] == 0) {
         return false;
     }
     /* Only a signal frame leads to another stack, and only what is running may be without a frame (trampolines.S). Anything else that
      * does not go up goes round in circles. */
-    return cfi.signal_frame || frame->reg[IA2_RSP] > stack || (exact && frame->reg[IA2_RSP] == stack);
+    return known->cfi.signal_frame || frame->reg[IA2_RSP] > stack || (exact && frame->reg[IA2_RSP] == stack);
 }
 
 /* ---- the whole way ------------------------------------------------------------------------------------------------- */
 
+#define MOST_STEPS (1u << 20) /* a stack of 8 MiB has fewer frames */
+
 struct walk {
     const ucontext_t *context;
-    uintptr_t *frames;
-    size_t room;
-    size_t count; /* so many are there, whenever the work is interrupted */
+    ia2_visit *visit;
+    void *to;
 };
 
 static void walk(void *argument) {
-    struct walk *walk = argument;
+    const struct walk *walk = argument;
     struct ia2_frame frame;
+    struct known known = {.address = 0};
     read_context(&frame, walk->context);
-    do {
-        walk->frames[walk->count] = frame.reg[IA2_RIP];
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        walk->count++;
-    } while (walk->count < walk->room && step(&frame));
+    for (uint32_t steps = 0; steps < MOST_STEPS; steps++) {
+        uintptr_t *function = walk->visit(walk->to, frame.reg[IA2_RIP]);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the frame is there, whenever the work is interrupted */
+        if (!function) {
+            return;
+        }
+        look_up(&known, &frame);
+        *function = known.found ? known.cfi.function : 0;
+        if (!step(&frame, &known)) {
+            return;
+        }
+    }
 }
 
-size_t ia2_unwind(const ucontext_t *context, uintptr_t *frames, size_t room) {
-    struct walk all = {context, frames, room, 0};
-    if (room == 0) {
-        return 0;
-    }
+void ia2_unwind_each(const ucontext_t *context, ia2_visit *visit, void *to) {
+    struct walk all = {context, visit, to};
     uint64_t mask =
         ia2_guard_unblock(); /* the interrupted code may have had them blocked, and so has its handler then */
     ia2_guard_run(walk, &all);
     ia2_guard_restore(mask);
-    return all.count;
+}
+
+/* ---- its inner end ------------------------------------------------------------------------------------------------- */
+
+struct list {
+    uintptr_t *frames;
+    size_t room, count;
+    uintptr_t function; /* nobody asks */
+};
+
+static uintptr_t *add(void *to, uintptr_t address) {
+    struct list *list = to;
+    list->frames[list->count++] = address;
+    return list->count < list->room ? &list->function : NULL;
+}
+
+size_t ia2_unwind(const ucontext_t *context, uintptr_t *frames, size_t room) {
+    struct list list = {.frames = frames, .room = room};
+    if (room > 0) {
+        ia2_unwind_each(context, add, &list);
+    }
+    return list.count;
 }

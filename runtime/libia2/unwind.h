@@ -6,7 +6,12 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-#define IA2_UNWIND_MAX 64u /* frames that are worth asking for: what fits in an event */
+/* Is given each code address in turn. Returns where the beginning of the function around it goes once that is known (0: it is not), or
+ * NULL: enough. */
+typedef uintptr_t *ia2_visit(void *to, uintptr_t address);
+
+/* Goes from the interrupted instruction outward, as ia2_unwind() says, a million frames at most. */
+void ia2_unwind_each(const ucontext_t *context, ia2_visit *visit, void *to);
 
 /* Fills `frames` with code addresses: frames[0] is the interrupted instruction, the others are return addresses (after a signal
  * frame: the instruction that was interrupted), innermost first. Returns how many there are, at least one where room is.

@@ -15,6 +15,7 @@
 #include "step.h"
 #include "switch.h"
 #include "system.h"
+#include "tally.h"
 #include "unwind.h"
 #include "words.h"
 
@@ -48,6 +49,12 @@ static enum ia2_action choose(const struct ia2_thread *thread, bool may_open) {
     return ia2_sealed.mode == IA2_CONTAIN && abandonable ? IA2_ABANDONED : IA2_OPENED;
 }
 
+static void close_again(const struct ia2_thread *thread, uintptr_t page) {
+    const struct ia2_piece *piece = ia2_closed_at(thread, page);
+    ia2_count(&ia2_tally_of(piece ? piece->compartment : IA2_NO_OWNER)->mprotect);
+    ia2_mprotect(page, IA2_PAGE, PROT_NONE);
+}
+
 /* Opens the page for the rest of this destructor, for reading only where it was read: a later write is to be noticed, too. */
 static void open_page(struct ia2_thread *thread, const struct ia2_piece *piece, uintptr_t address, bool write) {
     uintptr_t page = address & ~(uintptr_t)(IA2_PAGE - 1);
@@ -59,8 +66,7 @@ static void open_page(struct ia2_thread *thread, const struct ia2_piece *piece, 
     if (at ==
         (uint8_t)
             IA2_TOUCHED) { /* more pages than we keep count of: the oldest is closed again, and may be touched again */
-        ia2_count(&ia2_counters.mprotect);
-        ia2_mprotect(thread->touched_pages[0] & ~(uintptr_t)(IA2_PAGE - 1), IA2_PAGE, PROT_NONE);
+        close_again(thread, thread->touched_pages[0] & ~(uintptr_t)(IA2_PAGE - 1));
         for (at = 0; at + 1u < IA2_TOUCHED; at++) {
             thread->touched_pages[at] = thread->touched_pages[at + 1];
         }
@@ -70,7 +76,7 @@ static void open_page(struct ia2_thread *thread, const struct ia2_piece *piece, 
     if (at == thread->touched) {
         thread->touched++;
     }
-    ia2_count(&ia2_counters.mprotect);
+    ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
     ia2_mprotect(page, IA2_PAGE, protection);
 }
 
@@ -156,13 +162,14 @@ static void end_process(const struct ia2_violation *violation, const siginfo_t *
 /* ---- by an instruction ------------------------------------------------------------------------------------------------------------------ */
 
 /* Backend pku: a thread that runs no destructor, or code in a signal handler that we do not stand around, meets tagged pages. */
-static bool open_for_bystander(const struct ia2_thread *thread, ucontext_t *context) {
+static bool open_for_bystander(const struct ia2_thread *thread, uintptr_t address, ucontext_t *context) {
     uint32_t pkru = ia2_frame_pkru(context);
     bool unenforced = thread->depth == 0 && !thread->resting && thread->in_handler == 0;
     if (!unenforced && pkru != IA2_PKRU_INITIAL) {
         return false;
     }
-    ia2_count(&ia2_counters.bystander);
+    int victim = victim_of(address);
+    ia2_count(&ia2_tally_of(victim < 0 ? IA2_NO_OWNER : (uint16_t)victim)->bystander);
     return ia2_frame_set_pkru(context, ia2_sealed.runtime_bits);
 }
 
@@ -186,7 +193,7 @@ bool ia2_touched_by_instruction(const siginfo_t *info, ucontext_t *context) {
     }
     unsigned key = keys ? (unsigned)info->si_pkey & IA2_LAST_KEY : 0;
     bool runtimes = keys && key == ia2_sealed.runtime_key;
-    if (give_rights_back(thread, context) || (keys && !runtimes && open_for_bystander(thread, context))) {
+    if (give_rights_back(thread, context) || (keys && !runtimes && open_for_bystander(thread, address, context))) {
         return true;
     }
     const struct ia2_piece *piece = ia2_closed_at(thread, address);

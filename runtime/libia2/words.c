@@ -67,6 +67,11 @@ void ia2_words_compartment(struct ia2_words *words, uint16_t id) {
     ia2_words_text(words, ")");
 }
 
+const char *ia2_words_string(struct ia2_words *words) {
+    words->text[words->length] = '\0'; /* where the newline would be */
+    return words->text;
+}
+
 /* What standard error was when the process started: a program may close it and get its number for a file of its own. */
 static struct {
     bool known;

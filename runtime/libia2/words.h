@@ -18,6 +18,8 @@ void ia2_words_hex(struct ia2_words *words, uint64_t number);
 void ia2_words_place(struct ia2_words *words, uintptr_t address);
 /* "3 (name)" */
 void ia2_words_compartment(struct ia2_words *words, uint16_t id);
+/* What it is so far, to be said elsewhere. */
+const char *ia2_words_string(struct ia2_words *words);
 /* Lines go to what standard error is now, and never to another file that gets its number. From the constructor, before the first line. */
 void ia2_words_remember(void);
 /* And they still go there when the program closes it. When the exit phase begins. */

@@ -8,13 +8,13 @@ followed writes into the same file.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from ia2exit.model import Address, Kind
 
-#: How a destructor went: the counters of the same names count them.
+#: How a destructor that returned, or was abandoned, went: the counters of the same names count them.
 Outcome = Literal["success", "fallback", "violation", "contained", "unenforced", "bypassed"]
 
 
@@ -35,12 +35,16 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
-    """One entry of a stack, ``[slot, "0x…"]`` in JSON."""
+    """One entry of a stack, ``[slot, "0x…"]`` in JSON; before a gap ``[slot, "0x…", left_out, alike]``."""
 
     #: Slot of the ``object`` event that covers the address, or 0: no object does.
     slot: int
     #: RVA in that object; the absolute address where there is none.
     address: Address
+    #: Frames that are left out between this one and the next: of a long stack only both ends are told.
+    left_out: Annotated[int, msgspec.Meta(ge=0)] = 0
+    #: Whether all of those are of the same function as this one.
+    alike: bool = True
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,11 +243,12 @@ class Stack(Event, frozen=True, kw_only=True, tag="stack"):
     stack: list[Frame]
 
 
-class CompartmentCounts(Event, frozen=True, kw_only=True, tag="compartment"):
-    """The counters of one compartment that ran destructors; such lines come just before ``counters``."""
+class Counts(Event, frozen=True, kw_only=True):
+    """What is counted for each compartment, and in total (docs/exit-handling.md, "Events").
 
-    id: int
-    name: str
+    The first is the sum of those up to ``unfinished``, but for those that were ``bypassed`` unseen.
+    """
+
     ran: int
     success: int
     fallback: int
@@ -251,28 +256,34 @@ class CompartmentCounts(Event, frozen=True, kw_only=True, tag="compartment"):
     contained: int
     unenforced: int
     bypassed: int
-
-
-class Counters(Event, frozen=True, kw_only=True, tag="counters"):
-    """Disjoint counts of destructors that ran, and counts of what their names say (docs/exit-handling.md, "Events")."""
-
-    registered: int
-    ran: int
-    success: int
-    fallback: int
-    violation: int
-    contained: int
-    unenforced: int
-    bypassed: int
+    #: Began and never returned, and would have been a ``success``.
+    unfinished: int
+    #: Registrations of which that is true, by owner.
     unknown: int
     foreign: int
     vague: int
-    #: Touches of closed memory by threads and handlers that run no destructor, let through (``pku``).
+    #: Touches of closed memory by threads and handlers that run no destructor, let through (``pku``); by the owner of
+    #: the memory.
     bystander: int
-    #: Changes of the open compartment, WRPKRU executed, ``mprotect`` calls made.
+    #: Changes of what is open, by whose memory was opened.
     switches: int
+    #: WRPKRU executed, by whose destructor was called; ``mprotect`` calls made, by whose memory it was.
     wrpkru: int
     mprotect: int
+
+
+class CompartmentCounts(Counts, frozen=True, kw_only=True, tag="compartment"):
+    """The counters of one compartment that has any; such lines come just before ``counters``, which is their sum."""
+
+    #: None: nobody's, what belongs to no compartment.
+    id: int | None
+    name: str | None
+
+
+class Counters(Counts, frozen=True, kw_only=True, tag="counters"):
+    """The counts of all compartments and nobody's together, and those of the process."""
+
+    registered: int
     #: Records that ran in another order than glibc's lists promise.
     out_of_order: int
     #: Records that were still live when the process ended.

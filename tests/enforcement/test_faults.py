@@ -9,6 +9,7 @@ import pytest
 
 from ia2exit.events import End, Fault, Frame, Object, Stack
 
+from .counting import check_counters
 from .watching import CONTAIN, CONTROL, ENFORCE, OBSERVE, Outcome, Way, build, kept, run, symbol_at, symbol_in, watch
 
 #: Scenario -> (signal, ``what``, ``detail``).
@@ -29,6 +30,11 @@ DEATHS = {
     "divide": (signal.SIGFPE, "arithmetic exception", ""),
     "bus": (signal.SIGBUS, "bus error", "a mapped file has become shorter"),
     "trap": (signal.SIGILL, "illegal instruction", "a trap that the compiler put where code must not come"),
+    # By these two signals the runtime itself works, too.
+    "breakpoint": (signal.SIGTRAP, "trap", "a breakpoint instruction"),
+    "raised-trap": (signal.SIGTRAP, "trap", ""),
+    "forbidden": (signal.SIGSYS, "bad system call", "system call 110, which a seccomp filter forbids"),
+    "raised-sys": (signal.SIGSYS, "bad system call", ""),
 }
 
 every_way = pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAIN], ids=str)
@@ -56,10 +62,7 @@ def check_told(outcome: Outcome, program: Path, scenario: str) -> None:
     assert (fault.signal, fault.what, fault.detail) == (number, what, detail)
     assert fault.destructor
     assert symbol_at(fault.destructor.function) == "faulty"
-    if scenario == "overflow":
-        assert len(fault.stack) == 64
-    else:
-        assert "faulty" in functions_of(outcome, program, fault.stack)
+    assert "faulty" in functions_of(outcome, program, fault.stack)
 
 
 @every_death
@@ -72,6 +75,20 @@ def test_a_death_is_explained_and_stays_what_it_was(program: Path, tmp_path: Pat
     assert outcome.seen == vanilla.seen
     check_told(outcome, program, scenario)
     assert outcome.one(End).how == "signal"
+    check_counters(outcome)
+    assert outcome.counters.unfinished == 1, "the one that died; those before it returned"
+
+
+@every_way
+def test_of_an_endless_recursion_both_ends_are_told(program: Path, tmp_path: Path, way: Way) -> None:
+    outcome = watch([program, "overflow"], way, tmp_path / "trace")
+    fault = outcome.one(Fault)
+    names = functions_of(outcome, program, fault.stack)
+    assert names[0] == names[1] == "_ZN12_GLOBAL__N_17endlessEi"
+    assert names[-3:] == ["faulty", "main", "_start"] or names[-2:] == ["faulty", "_start"]
+    (gap,) = (frame for frame in fault.stack if frame.left_out)
+    assert gap.alike, "all of one function"
+    assert gap.left_out > 1000
 
 
 @pytest.mark.parametrize("scenario", ["null", "null-call", "abort", "pure-virtual", "divide", "bus", "trap"])
@@ -84,6 +101,42 @@ def test_the_programs_own_handler_gets_it_all_the_same(program: Path, tmp_path: 
     assert outcome.seen == vanilla.seen
     check_told(outcome, program, scenario)
     assert outcome.one(End).how == "_exit"
+
+
+@pytest.mark.parametrize("scenario", ["breakpoint", "raised-trap", "forbidden", "raised-sys"])
+@every_way
+def test_a_trap_that_the_program_handles_is_no_death(program: Path, tmp_path: Path, scenario: str, way: Way) -> None:
+    """A sandbox and a debugger's agent live on them."""
+    command: list[str | Path] = [program, scenario, "handler"]
+    vanilla = run(command)
+    outcome = watch(command, way, tmp_path / "trace")
+    assert vanilla.status == DEATHS[scenario][0] + 10
+    assert outcome.seen == vanilla.seen
+    assert outcome.of(Fault) == []
+
+
+@pytest.mark.parametrize("scenario", ["null", "breakpoint", "forbidden"])
+@every_way
+def test_a_fault_that_is_ignored_ends_the_program_all_the_same(
+    program: Path, tmp_path: Path, scenario: str, way: Way
+) -> None:
+    """The kernel forces it."""
+    command: list[str | Path] = [program, scenario, "ignored"]
+    outcome = watch(command, way, tmp_path / "trace")
+    assert outcome.seen == run(command).seen
+    assert outcome.status == -DEATHS[scenario][0]
+    check_told(outcome, program, scenario)
+    assert outcome.one(End).how == "signal"
+
+
+@pytest.mark.parametrize("scenario", ["raised-trap", "raised-sys"])
+@every_way
+def test_a_signal_that_is_sent_and_ignored_is_none(program: Path, tmp_path: Path, scenario: str, way: Way) -> None:
+    command: list[str | Path] = [program, scenario, "ignored"]
+    outcome = watch(command, way, tmp_path / "trace")
+    assert outcome.seen == run(command).seen
+    assert outcome.status == 0
+    assert outcome.of(Fault) == []
 
 
 @every_way

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
 
-from ia2exit.events import Fallback, Fault
+from ia2exit.events import CompartmentCounts, Fallback, Fault
 
+from .counting import check_counters
 from .watching import (
     CONTAIN,
     CONTROL,
@@ -20,6 +24,7 @@ from .watching import (
     Way,
     build,
     check_unnoticed,
+    functions,
     kept,
     library,
     run,
@@ -87,6 +92,8 @@ def test_the_owner_may(program: Path, tmp_path: Path, rule: Rule, way: Way) -> N
         event = outcome.entered(rule.function)
         assert (event.owner_name, event.foreign, event.vague) == ("libone.so", rule.foreign, rule.vague)
     assert outcome.counters.fallback == 0
+    check_counters(outcome)
+    assert (outcome.counters.foreign, outcome.counters.vague) == (rule.foreign, rule.vague)
 
 
 @every_rule
@@ -129,6 +136,9 @@ def test_nobodys_destructor_may_do_all_until_policies_exist(
     assert outcome.counters.fallback == outcome.counters.unknown == 1
     (left,) = (event for event in outcome.events if getattr(event, "outcome", None) == "fallback")
     assert getattr(left, "seq", None) == told.seq
+    check_counters(outcome)
+    (nobodys,) = (one for one in outcome.of(CompartmentCounts) if one.id is None)
+    assert (nobodys.ran, nobodys.fallback, nobodys.unknown) == (1, 1, 1)
 
 
 @every_way
@@ -156,6 +166,20 @@ def test_a_handlers_touch_is_not_charged_to_the_destructor(program: Path, tmp_pa
 # ---- tampering ----
 
 
+def place_in_fini_array(path: Path, function: int) -> int:
+    """The number of the entry that ld.so makes point to the function."""
+    with path.open("rb") as stream:
+        image = ELFFile(stream)
+        array, relocations = image.get_section_by_name(".fini_array"), image.get_section_by_name(".rela.dyn")
+        assert array is not None
+        assert isinstance(relocations, RelocationSection)
+        offsets = [
+            one["r_offset"] - array["sh_addr"] for one in relocations.iter_relocations() if one["r_addend"] == function
+        ]
+        (offset,) = (offset for offset in offsets if 0 <= offset < array["sh_size"])
+        return int(offset) // 8
+
+
 def test_without_us_a_changed_fini_array_is_run(program: Path) -> None:
     """The control: all of that array is run as it stands."""
     assert b"one: entry runs\n" in run([program, "cxa_atexit", "own"]).stdout
@@ -176,10 +200,19 @@ def test_a_changed_fini_array_is_stopped(program: Path, tmp_path: Path, change: 
     assert b"data: " not in outcome.stdout, "nothing runs after it"
     (line,) = outcome.stderr.splitlines()
     assert line.startswith(OURS)
-    assert b"libone.so" in line
-    assert b".fini_array" in line
     (told,) = outcome.of(Fault)
-    assert ".fini_array" in told.what + told.detail
+    assert ".fini_array" in told.what
+    assert line.decode().endswith(f"{told.what}: {told.detail}")
+    path = program.with_name("libone.so")
+    entry, _ = functions(path)["entry_runs"]
+    head, now = told.detail.removesuffix(" now").split(", and is ")
+    assert head == f"{path}, entry {place_in_fini_array(path, entry)}: it was libone.so+{entry:#x}"
+    if change == "function":
+        assert now == f"{program.name}+{functions(program)['tampered'][0]:#x}"
+    elif change == "nowhere":
+        assert now == "0x123456789000"
+    else:
+        assert re.fullmatch(r"libone\.so\+0x[0-9a-f]+", now)
 
 
 @pytest.mark.parametrize("entry", ["DATA", "NOWHERE"])

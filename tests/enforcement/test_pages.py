@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ia2exit.events import Fault
+from ia2exit.events import End, Fault
 
+from .counting import check_counters
 from .watching import (
     CONTAIN,
     CONTROL,
@@ -86,11 +87,25 @@ def test_a_write_to_ones_own_frozen_page_is_a_fault_as_ever(pages: Path, tmp_pat
     assert symbol_at(fault.instruction) == "main_writes_frozen"
 
 
-@pytest.mark.parametrize("way", OBSERVE, ids=str)
-def test_a_frozen_page_is_not_made_writable_for_an_intruder(pages: Path, tmp_path: Path, way: Way) -> None:
-    outcome = watch([pages, "frozen-intruded"], way, tmp_path / "trace")
-    assert outcome.status == run([pages, "frozen-intruded"]).status == SIGSEGV
+@pytest.mark.enforces
+@every_closing_way
+def test_a_write_to_anothers_frozen_page_is_told_and_not_let_through(pages: Path, tmp_path: Path, way: Way) -> None:
+    """Without us it is a fault of nobody's in particular. ``observe`` opens the page as it was: it stays a fault."""
+    command: list[str | Path] = [pages, "frozen-intruded"]
+    without = run(command)
+    assert without.status == SIGSEGV
+    outcome = watch(command, way, tmp_path / "trace")
+    (event,) = outcome.violations
+    assert event.destructor is not None
+    assert symbol_at(event.destructor.function) == "intruder_write"
+    assert (event.victim_name, event.access) == (pages.name, "write")
     assert b"intruder: wrote\n" not in outcome.stdout
+    if way.mode == "contain":
+        assert outcome.status == STATUS
+        assert protections(outcome.stdout, "main last")[1] == "r--p", "and the others go on"
+    else:
+        assert outcome.seen[:2] == without.seen[:2]
+        assert len(outcome.of(Fault)) == (way.mode == "observe")
 
 
 @pytest.mark.enforces
@@ -114,10 +129,35 @@ def test_a_child_of_a_destructor_goes_on_by_itself(pages: Path, tmp_path: Path, 
 
 
 @every_way
-def test_a_followed_child_is_enforced_too(pages: Path, tmp_path: Path, way: Way) -> None:
+def test_a_followed_child_has_events_of_its_own(pages: Path, tmp_path: Path, way: Way) -> None:
     outcome = check_unnoticed([pages, "forks"], way, tmp_path / "trace", IA2_EXIT_FOLLOW="1")
-    ended = {event.pid for event in outcome.events}
-    assert len(ended) == 2
+    assert len({event.pid for event in outcome.events}) == len(outcome.of(End)) == 2
+
+
+@pytest.mark.enforces
+@pytest.mark.parametrize("followed", [True, False], ids=["followed", "alone"])
+@every_closing_way
+def test_a_forked_child_is_held_to_what_its_parent_is(pages: Path, tmp_path: Path, way: Way, followed: bool) -> None:
+    """A destructor forks, and the next one of each process intrudes: stopped in both, told by who is followed."""
+    command: list[str | Path] = [pages, "forks-intruded"]
+    without = run(command)
+    assert without.stdout.count(b"intruder: wrote\n") == without.stdout.count(b"main: changed\n") == 2
+    outcome = watch(command, way, tmp_path / "trace", IA2_EXIT_FOLLOW=str(int(followed)))
+    assert outcome.stdout.count(b"child: exits\n") == 1
+    assert [event.victim_name for event in outcome.violations] == [pages.name] * (1 + followed)
+    assert len({event.pid for event in outcome.violations}) == 1 + followed
+    if way.mode == "observe":
+        assert outcome.seen == without.seen
+        return
+    assert b"intruder: wrote\n" not in outcome.stdout
+    assert b"main: changed\n" not in outcome.stdout
+    if way.mode == "enforce":
+        assert outcome.status == SIGSEGV
+        assert f"main: child's signal={-SIGSEGV}\n".encode() in outcome.stdout
+    else:
+        assert outcome.status == STATUS
+        assert b"main: child=5\n" in outcome.stdout
+        assert outcome.stdout.count(b"main: kept\n") == 2
 
 
 # ---- objects ----
@@ -153,6 +193,12 @@ def test_the_destructor_of_an_object_that_goes_is_held_to_its_own(
         assert outcome.status == SIGSEGV
         assert b"plugin atexit" not in outcome.stdout
         assert len(outcome.violations) == 1
+        check_counters(outcome)
+        # Those around it (its object's own entry that finalises it, the one that unloads it) did nothing wrong, and
+        # have not returned either.
+        around = outcome.entered("plugin_atexit").depth
+        assert around > 1 or scenario != "unload-in-destructor"
+        assert (outcome.counters.violation, outcome.counters.unfinished) == (1, around)
     else:
         assert outcome.status == STATUS
         assert b"changed" not in outcome.stdout

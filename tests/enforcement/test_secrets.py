@@ -356,7 +356,7 @@ def imported(path: Path) -> set[str]:
 
 
 def outcomes(event: AnyEvent) -> dict[str, int]:
-    names = ("success", "fallback", "violation", "contained", "unenforced", "bypassed")
+    names = ("success", "fallback", "violation", "contained", "unenforced", "bypassed", "unfinished")
     return {name: getattr(event, name) for name in names if getattr(event, name)}
 
 

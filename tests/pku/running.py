@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ia2exit.events import AnyEvent, Counters, Enter, Fault, Leave, Object, Start, Violation
+from ia2exit.events import AnyEvent, CompartmentCounts, Counters, Enter, Fault, Leave, Object, Start, Violation
 from ia2exit.running.trace import parse
 
 BUILD = Path(os.environ.get("IA2EXIT_LIBDIR", Path(__file__).resolve().parents[2] / "build")).resolve()
@@ -86,6 +86,11 @@ class Run:
         """The counters of the one process that wrote any."""
         (found,) = (event for event in self.events if isinstance(event, Counters))
         return found
+
+    @property
+    def compartments(self) -> list[CompartmentCounts]:
+        """The same for each compartment."""
+        return [event for event in self.events if isinstance(event, CompartmentCounts)]
 
     @property
     def start(self) -> Start:

@@ -53,6 +53,8 @@ def test_a_registration_in_anothers_name_gets_the_rights_of_who_made_it() -> Non
     (enter,) = (event for event in outcome.entered if event.function.address == told.address)
     assert enter.foreign
     assert enter.owner == outcome.compartment_of("libpku_a.so")
+    counts = {one.id: one.foreign for one in outcome.compartments if one.foreign}
+    assert counts == {enter.owner: 1}, "who got it, not who was named"
 
 
 def test_a_handler_on_shared_memory_comes_back() -> None:

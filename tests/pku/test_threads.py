@@ -24,3 +24,6 @@ def test_a_thread_that_a_destructor_starts_is_a_bystander() -> None:
     assert outcome.said[:4] == ["a_act", "joined", "a_act", "b_at_exit"]
     agrees(outcome)
     assert outcome.counters.bystander > 0
+    touched = {one.id: one.bystander for one in outcome.compartments if one.bystander}
+    assert touched.keys() <= {event.owner for event in outcome.entered}, "by whose memory it was"
+    assert sum(touched.values()) == outcome.counters.bystander

@@ -204,7 +204,7 @@ def check_lines(lines: Sequence[bytes]) -> Process:
     assert (found.malformed, found.truncated, len(found.processes)) == (0, False, 1)
     process = found.processes[0]
     if process.counters:
-        parts = ("success", "fallback", "violation", "contained", "unenforced")
+        parts = ("success", "fallback", "violation", "contained", "unenforced", "unfinished")
         assert process.counters.ran == sum(getattr(process.counters, part) for part in parts)
         assert process.counters.ran == len(process.destructors)
         assert process.counters.lost == 0

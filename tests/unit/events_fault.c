@@ -28,6 +28,7 @@ const char ia2_trampolines[IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE];
 const char ia2_rearm_trampolines[2 * IA2_TRAMPOLINES * IA2_TRAMPOLINE_SIZE];
 
 void ia2_count_run(const struct exit_record *record) { (void)record; }
+void ia2_count_cut_off(const struct exit_record *record) { (void)record; }
 
 _Noreturn void ia2_tampered(const char *what, const char *detail) {
     fprintf(stderr, "tampered: %s %s\n", what, detail ? detail : "");
@@ -204,6 +205,48 @@ ON_PURPOSE static int recurse(int depth) {
 
 ON_PURPOSE static void fault_deep_down(void) { nowhere = (uintptr_t)recurse(0); }
 
+ON_PURPOSE static int other_recursion(int depth);
+
+ON_PURPOSE static int one_recursion(int depth) {
+    volatile char room[16];
+    room[0] = (char)depth;
+    return depth == 0 ? *(volatile int *)nowhere : other_recursion(depth - 1) + room[0];
+}
+
+ON_PURPOSE static int other_recursion(int depth) {
+    volatile char room[16];
+    room[0] = (char)depth;
+    return depth == 0 ? *(volatile int *)nowhere : one_recursion(depth - 1) + room[0];
+}
+
+ON_PURPOSE static void fault_by_turns(void) { nowhere = (uintptr_t)one_recursion(1001); }
+
+/* The one frame that says that others are left out after it. */
+static const json_t *gap_of(const json_t *event) {
+    const json_t *gap = NULL;
+    const json_t *stack = json_object_get(event, "stack");
+    for (size_t i = 0; i < json_array_size(stack); i++) {
+        if (json_array_size(json_array_get(stack, i)) > 2) {
+            cr_expect_null(gap, "one gap");
+            gap = json_array_get(stack, i);
+        }
+    }
+    cr_assert_not_null(gap);
+    return gap;
+}
+
+/* Both have the same frames around them. */
+Test(events_fault, says_how_many_frames_are_left_out) {
+    const json_t *event = event_of(fault_deep_down);
+    const json_t *gap = gap_of(event);
+    long alike = json_integer_value(json_array_get(gap, 2));
+    cr_expect(json_is_true(json_array_get(gap, 3)), "all of the same function");
+    cr_expect_eq(json_array_size(json_object_get(event, "stack")), 64);
+    const json_t *by_turns = gap_of(event_of(fault_by_turns));
+    cr_expect(json_is_false(json_array_get(by_turns, 3)));
+    cr_expect_eq(json_integer_value(json_array_get(by_turns, 2)), alike + 1002 - 101);
+}
+
 Test(events_fault, always_fits) {
     static char path[2000];
     memset(path, '\\', sizeof path - 1);
@@ -214,6 +257,7 @@ Test(events_fault, always_fits) {
     json_t *event = event_of(fault_deep_down);
     size_t longest = json_array_size(json_object_get(event, "stack"));
     cr_expect_geq(longest, 4, "%zu frames with paths that are cut", longest);
+    cr_expect_gt(json_integer_value(json_array_get(gap_of(event), 2)), 101 - (long)longest, "the others are counted");
     object.path = "/usr/lib/x86_64-linux-gnu/libeverything.so.1";
     object.base = 0x7f0000000000;
     compartment = "tls";

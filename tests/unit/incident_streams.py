@@ -135,10 +135,12 @@ class Stage:
 
     def counters(self, **changes: int) -> events.Counters:
         """What the runtime counted."""
-        known = dict.fromkeys(events.Counters.__struct_fields__, 0)
-        for inherited in events.Event.__struct_fields__:
-            del known[inherited]
-        return events.Counters(pid=PID, tid=PID, t=90, **{**known, **changes})
+        return events.Counters(**{**dict.fromkeys(events.Counters.__struct_fields__, 0), "pid": PID, **changes})
+
+    def counts(self, id: int | None, name: str | None, **changes: int) -> events.CompartmentCounts:
+        """What it counted for a compartment."""
+        known = dict.fromkeys(events.Counts.__struct_fields__, 0)
+        return events.CompartmentCounts(id=id, name=name, **{**known, "pid": PID, **changes})
 
     def exit(self) -> events.Exit:
         """The program calls exit."""

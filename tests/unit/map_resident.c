@@ -16,6 +16,7 @@
 #include "map.h"
 #include "map_builder.h"
 #include "map_seal.h"
+#include "missing.h"
 #include "secret.h"
 
 #ifndef SYS_mseal
@@ -97,10 +98,15 @@ Test(map_resident, it_cannot_be_made_writable) {
 }
 
 Test(map_resident, it_cannot_be_taken_away) {
-    if (!has_mseal()) {
-        cr_skip_test("this kernel has no mseal (Linux 6.10)");
-    }
     void *page = (void *)page_of_map();
+    if (!has_mseal()) { /* then that is not promised (map_seal.h); where the kernel has it and denies it, nothing is shown */
+        if (errno != ENOSYS) {
+            test_missing("mseal is denied here");
+        }
+        cr_expect_str_eq(ia2_map_protection(), "sealed file");
+        cr_expect_eq(munmap(page, 4096), 0);
+        return;
+    }
     cr_expect_eq(munmap(page, 4096), -1);
     cr_expect_eq(mmap(page, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), MAP_FAILED);
     cr_expect_eq(mremap(page, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, (char *)page + (1 << 20)), MAP_FAILED);
@@ -114,7 +120,7 @@ Test(map_resident, its_file_is_sealed_even_for_root) {
     snprintf(path, sizeof path, "/proc/self/map_files/%.*s", (int)strcspn(line, " "), line);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) {
-        cr_skip_test("only root reaches the file behind a mapping");
+        test_missing("only root reaches the file behind a mapping");
     }
     const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
     cr_expect_eq(fcntl(fd, F_GET_SEALS) & seals, seals);

@@ -125,8 +125,8 @@ static void note_wrong(uintptr_t at, bool ours) {
 }
 
 static bool lists_caller(const ucontext_t *context) {
-    uintptr_t frames[IA2_UNWIND_MAX];
-    size_t count = ia2_unwind(context, frames, IA2_UNWIND_MAX);
+    uintptr_t frames[64];
+    size_t count = ia2_unwind(context, frames, 64);
     for (size_t i = 1; i < count; i++) {
         if (frames[i] == (uintptr_t)caller_returns) {
             return true;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -9,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import denying
 import pytest
 
 CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
+BUILD = Path(os.environ.get("IA2EXIT_LIBDIR", CONFTEST.parents[1] / "build")).resolve()
 
 SKIPS = {
     "by mark": 'import pytest\n@pytest.mark.skip(reason="no libfoo")\ndef test_it(): pass\n',
@@ -63,3 +66,36 @@ def test_an_expected_failure_stays_one_in_ci(tmp_path: Path) -> None:
 
 def test_a_run_without_tests_is_a_failure(tmp_path: Path) -> None:
     assert run_pytest(tmp_path, "", ci="true")[0] == 5
+
+
+# ---- C tests (missing.h) ----
+
+MSEAL = "462"
+
+
+def taken_away(failure: int, *, ci: str) -> tuple[int, str]:
+    """The C test that a map cannot be taken away, where mseal fails in that way."""
+    environment = {"PATH": "/usr/bin:/bin", "CI": ci}
+    test = [str(BUILD / "tests" / "unit" / "unit_map_resident"), "--filter", "map_resident/it_cannot_be_taken_away"]
+    command = [sys.executable, denying.__file__, MSEAL, str(failure), *test, "--verbose"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode == denying.NOT_HERE:
+        pytest.skip("this process may not install a seccomp filter")
+    return done.returncode, done.stderr
+
+
+def test_a_c_test_that_is_skipped_is_a_failure_in_ci_and_says_why() -> None:
+    status, text = taken_away(errno.EPERM, ci="true")
+    assert status != 0
+    assert "skipped, which CI does not accept: mseal is denied here" in text
+
+
+def test_a_c_test_that_is_skipped_is_no_failure_elsewhere() -> None:
+    status, text = taken_away(errno.EPERM, ci="")
+    assert status == 0
+    assert "mseal is denied here" in text
+
+
+def test_a_kernel_without_the_feature_is_held_to_the_next_best() -> None:
+    status, text = taken_away(errno.ENOSYS, ci="true")
+    assert (status, "denied" in text) == (0, False)

@@ -101,8 +101,11 @@ def test_the_old_path_is_said(hoard: Path, policy: Path) -> None:
 
 def test_counters_are_shown_on_request(hoard: Path) -> None:
     text = run([hoard], IA2_DIAG_EXIT="1").stderr.decode()
-    assert re.search(r"^  compartment +ran +success +fallback +violation +contained +unenforced +bypassed$", text, re.M)
-    assert re.search(r"^  total +6 +6 +0 +0 +0 +0 +0$", text, re.M)
+    outcomes = ("ran", "success", "fallback", "violation", "contained", "unenforced", "bypassed", "unfinished")
+    tallies = ("unknown", "foreign", "vague", "bystander", "switches", "wrpkru", "mprotect")
+    for names in (outcomes, tallies):
+        assert re.search(rf"^  compartment +{' +'.join(names)}$", text, re.M)
+    assert re.search(r"^  total +6 +6 +0 +0 +0 +0 +0 +0$", text, re.M)
 
 
 def test_parked_threads_leave_nothing_unenforced(hoard: Path, policy: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import msgspec
 import pytest
 from incident_streams import PID, THREAD, Stage, lines, result, told
 
@@ -58,6 +59,8 @@ def test_a_deadly_signal_is_told_with_the_destructor_and_the_stack(stage: Stage)
         (signal.SIGABRT, -6, None, "SIGABRT: abort(): raised by the program itself"),
         (signal.SIGSEGV, 0, None, "SIGSEGV: sent by kill()"),
         (signal.SIGABRT, None, None, "  signal    SIGABRT\n"),
+        (signal.SIGTRAP, 0x80, None, "SIGTRAP: a breakpoint instruction"),
+        (signal.SIGSYS, 1, None, "SIGSYS: a system call that a seccomp filter forbids"),
     ],
 )
 def test_the_cause_is_told_in_words(
@@ -129,10 +132,31 @@ def test_a_fault_is_read_from_a_trace_that_ends_with_it(stage: Stage) -> None:
         assert found.notes[0].endswith("app was ended by SIGSEGV while its destructors ran")
 
 
-def test_a_deep_stack_is_cut(stage: Stage) -> None:
-    text = told(died(stage, stage.fault(stack=[stage.frame("app", "main", 5)] * 90)))
-    assert text.count("main+0x5") == 32
-    assert "            … and 58 more\n" in text
+def stack_of(text: str) -> list[str]:
+    """The lines of the one stack in a report, without the objects behind the functions."""
+    lines = text.split("  stack     ")[1].split("  then ", maxsplit=1)[0].splitlines()
+    return [line.strip().split(" (app")[0].split(" (libplug")[0] for line in lines]
+
+
+def test_both_ends_of_a_deep_stack_are_told(stage: Stage) -> None:
+    by_turns = [stage.frame("app", "main", 5), stage.frame("app", "borrow", 4)] * 45
+    told_of = stack_of(told(died(stage, stage.fault(stack=[*by_turns, stage.frame("libplug.so", "tidy", 2)]))))
+    assert told_of == [*["main+0x5", "borrow+0x4"] * 8, "… and 60 more", *["main+0x5", "borrow+0x4"] * 7, "tidy+0x2"]
+
+
+def test_of_a_recursion_the_first_frames_and_what_called_it_are_told(stage: Stage) -> None:
+    deep, outer = [stage.frame("app", "main", 5)] * 39, [stage.frame("app", "main", 5)] * 10
+    gap = msgspec.structs.replace(deep[0], left_out=260_000)
+    stack = [*deep, gap, *outer, stage.frame("libplug.so", "tidy", 2), stage.frame("app", "borrow", 4)]
+    told_of = stack_of(told(died(stage, stage.fault(stack=stack))))
+    assert told_of == [*["main+0x5"] * 3, "(260047 frames of the same function)", "tidy+0x2", "borrow+0x4"]
+
+
+def test_a_gap_of_several_functions_is_counted(stage: Stage) -> None:
+    gap = msgspec.structs.replace(stage.frame("app", "main", 5), left_out=1000, alike=False)
+    stack = [stage.frame("app", "borrow", 4), gap, stage.frame("app", "main", 5)]
+    told_of = stack_of(told(died(stage, stage.fault(stack=stack))))
+    assert told_of == ["borrow+0x4", "main+0x5", "(1000 frames)", "main+0x5"]
 
 
 def test_a_return_address_belongs_to_the_call_before_it(stage: Stage) -> None:

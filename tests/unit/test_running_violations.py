@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from incident_streams import PID, Stage, lines, result, told
+from incident_streams import Stage, lines, result, told
 
 from ia2exit import events
 from ia2exit.model import Address, from_json, to_json
@@ -233,12 +233,10 @@ def test_the_last_line_may_be_cut_off(stage: Stage) -> None:
 
 
 def test_counts_are_told_by_compartment_where_they_say_something(stage: Stage) -> None:
-    counts = dict.fromkeys(("fallback", "violation", "contained", "unenforced", "bypassed"), 0)
     rows = [
-        events.CompartmentCounts(pid=PID, tid=PID, t=80, id=1, name="program", ran=3, success=3, **counts),
-        events.CompartmentCounts(
-            pid=PID, tid=PID, t=80, id=2, name="plug", ran=1, success=0, **{**counts, "violation": 1}
-        ),
+        stage.counts(1, "program", ran=3, success=3),
+        stage.counts(2, "plug", ran=1, violation=1),
+        stage.counts(None, None, wrpkru=7),
     ]
     total = stage.counters(ran=4, success=3, violation=1, switches=6, mprotect=9)
     text = told([*ended(stage, stage.violation())[:-1], *rows, total, stage.end()])
@@ -253,11 +251,23 @@ def test_counts_are_told_by_compartment_where_they_say_something(stage: Stage) -
         ["plug", "1", "0", "1"],
         ["total", "4", "3", "1"],
     ]
+    assert "nobody" not in text
     assert "ia2exit: 6 switches, 0 WRPKRU, 9 mprotect calls; " in text
 
 
 def test_counts_that_say_nothing_are_told_when_asked_for(stage: Stage) -> None:
-    stream = [*stage.objects(), stage.enter(), stage.leave(), stage.counters(ran=1, success=1), stage.end("exit", 0)]
+    rows = [stage.counts(1, "program", ran=1, success=1, switches=2), stage.counts(None, None, wrpkru=7)]
+    total = stage.counters(ran=1, success=1, switches=2, wrpkru=7)
+    stream = [*stage.objects(), stage.enter(), stage.leave(), *rows, total, stage.end("exit", 0)]
     assert "mprotect calls" not in told(stream, signal=None)
     text = told(stream, signal=None, counters=True)
-    assert "compartment  ran  success  fallback  violation  contained  unenforced  bypassed" in text
+    outcomes, tallies = text.split("  compartment ")[1:]
+    names = "ran  success  fallback  violation  contained  unenforced  bypassed  unfinished"
+    assert outcomes.splitlines()[0].strip() == names
+    assert [line.split() for line in tallies.splitlines()[:4]] == [
+        ["unknown", "foreign", "vague", "bystander", "switches", "wrpkru", "mprotect"],
+        ["program", "0", "0", "0", "0", "2", "0", "0"],
+        ["nobody's", "0", "0", "0", "0", "0", "7", "0"],
+        ["total", "0", "0", "0", "0", "2", "7", "0"],
+    ]
+    assert max(len(line) for line in (outcomes + tallies).splitlines() if "  " in line) <= 100

@@ -28,6 +28,11 @@ _CODES: dict[tuple[int, int], str] = {
     (signal.SIGFPE, 5): "underflow",
     (signal.SIGFPE, 6): "inexact result",
     (signal.SIGFPE, 7): "invalid operation",
+    (signal.SIGTRAP, 0x80): "a breakpoint instruction",
+    (signal.SIGTRAP, 1): "a breakpoint",
+    (signal.SIGTRAP, 2): "a single step",
+    (signal.SIGSYS, 1): "a system call that a seccomp filter forbids",
+    (signal.SIGSYS, 2): "a system call that the program's own dispatch forbids",
 }
 #: Codes that mean the same for every signal: sent by a process, not raised by an instruction.
 _SENT = {0: "sent by kill()", -1: "sent by sigqueue()", -6: "raised by the program itself or sent by tgkill()"}
@@ -45,9 +50,9 @@ def cause(fault: Fault) -> str:
     if fault.code in _SENT:
         raised = fault.signal == signal.SIGABRT and fault.code == -6
         return f"{name}: {'abort(): raised by the program itself' if raised else _SENT[fault.code]}"
-    if fault.code == _SI_KERNEL:
-        return f"{name}: the kernel does not tell the address: a general protection fault, as for a wild pointer"
     what = _CODES.get((fault.signal, fault.code))
+    if what is None and fault.code == _SI_KERNEL:
+        return f"{name}: the kernel does not tell the address: a general protection fault, as for a wild pointer"
     return f"{name}: code {fault.code}" if what is None else f"{name}: {what.format(_address(fault.address))}"
 
 

@@ -5,7 +5,6 @@ What happened several times in the same way is told once, with how often.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 
 from ia2exit.errors import printable
@@ -13,12 +12,11 @@ from ia2exit.running.causes import cause
 from ia2exit.running.outcome import name_of
 from ia2exit.running.records import Doer, Fault, Location, Process, RunResult, Violation
 from ia2exit.running.remedy import for_one_variable, remedy
+from ia2exit.running.stacks import labelled
 from ia2exit.running.words import RED, base, function_of, paint, place_of, plural
 
-#: Base name of the runtime, frames of which say nothing of the program.
-_RUNTIME = "libia2.so"
-#: At most so many different violations or faults of a process, numbers in one list, and frames of a stack.
-_MAX_TOLD, _MAX_NUMBERS, _MAX_FRAMES = 50, 8, 32
+#: At most so many different violations or faults of a process, and numbers in one list.
+_MAX_TOLD, _MAX_NUMBERS = 50, 8
 _LABEL = 9
 _VERBS = {"read": "read", "write": "wrote to", "unknown": "touched"}
 _ACTIONS = {
@@ -98,7 +96,7 @@ def _violation(same: list[Violation], process: Process) -> Iterator[tuple[str, s
         yield "handler", "a signal handler of the program did it, not the destructor that it interrupted"
     yield "did", _did(first)
     yield "victim", _victim(first)
-    yield from _stack(first.stack)
+    yield from labelled(first.stack)
     yield "then", _ACTIONS[first.action]
     if len(same) > 1:
         yield "seen", f"{len(same)} times{_where(same)}"
@@ -153,22 +151,6 @@ def _where(same: list[Violation]) -> str:
     return f", in {'destructor' if len(numbers) == 1 else 'destructors'} {shown}{more}"
 
 
-def _stack(stack: list[Location]) -> Iterator[tuple[str, str]]:
-    """The frames, those of the runtime between two destructors as one: they say nothing of the program."""
-    lines: list[str] = []
-    for ours, frames in itertools.groupby(stack, key=_is_runtime):
-        places = [place_of(frame) for frame in frames]
-        lines += [f"({len(places)} frames of {_RUNTIME})"] if ours and len(places) > 1 else places
-    for index, line in enumerate(lines[:_MAX_FRAMES]):
-        yield "" if index else "stack", line
-    if len(lines) > _MAX_FRAMES:
-        yield "", f"… and {len(lines) - _MAX_FRAMES} more"
-
-
-def _is_runtime(location: Location) -> bool:
-    return location.object is not None and location.object.rpartition("/")[2] == _RUNTIME
-
-
 def _fault_title(fault: Fault) -> str:
     doer = fault.destructor
     during = "between destructors" if doer is None else f"in destructor #{doer.order} {_with_object(doer.function)}"
@@ -184,10 +166,10 @@ def _fault(fault: Fault, process: Process, result: RunResult) -> Iterator[tuple[
         yield "signal", cause(fault)
     if fault.detail:
         yield "detail", printable(fault.detail)
-    yield from _stack(fault.stack or [at for at in [fault.instruction] if at is not None])
+    yield from labelled(fault.stack or [at for at in [fault.instruction] if at is not None])
     for other in fault.threads:
         running = "" if other.destructor is None else f", in destructor #{other.destructor.order}"
         yield "thread", f"{other.thread}{running}"
-        yield from _stack(other.stack or [other.instruction])
+        yield from labelled(other.stack or [other.instruction])
     if fault.signal is not None and process is result.processes[0] and result.signal is not None:
         yield "then", f"the program was ended by {name_of(result.signal)}"

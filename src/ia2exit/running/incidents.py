@@ -10,7 +10,7 @@ import msgspec
 
 from ia2exit import events
 from ia2exit.model import Address
-from ia2exit.running.records import Doer, Fault, Location, ThreadStack, Violation
+from ia2exit.running.records import Doer, Fault, Frame, Location, ThreadStack, Violation
 
 
 class Incidents:
@@ -92,14 +92,23 @@ class Incidents:
             owner_name=running.owner_name,
         )
 
-    def _stack(self, frames: list[events.Frame]) -> list[Location]:
+    def _stack(self, frames: list[events.Frame]) -> list[Frame]:
         return [self._frame(frame) for frame in frames]
 
-    def _frame(self, frame: events.Frame) -> Location:
+    def _frame(self, frame: events.Frame) -> Frame:
         event = self._loaded.get(frame.slot)
         if event is None:
-            return self._covered(frame.address)
-        return Location(address=Address(event.base + frame.address), object=event.path, rva=frame.address)
+            at = self._covered(frame.address)
+        else:
+            at = Location(address=Address(event.base + frame.address), object=event.path, rva=frame.address)
+        return Frame(
+            address=at.address,
+            object=at.object,
+            rva=at.rva,
+            unloaded=at.unloaded,
+            left_out=frame.left_out,
+            alike=frame.alike,
+        )
 
     def _location(self, place: events.Place) -> Location:
         if place.object is None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ia2exit.errors import printable
 from ia2exit.events import CompartmentCounts, Counters
 from ia2exit.running.records import Process
 
 #: The disjoint counts, in the order of their columns; all but the first say that something was not as it should be.
-_OUTCOMES = ("success", "fallback", "violation", "contained", "unenforced", "bypassed")
+OUTCOMES = ("success", "fallback", "violation", "contained", "unenforced", "bypassed", "unfinished")
+#: What else is counted for each compartment.
+_TALLIES = ("unknown", "foreign", "vague", "bystander", "switches", "wrpkru", "mprotect")
 
 
 def closing(process: Process) -> str:
@@ -40,18 +42,17 @@ def warnings(process: Process) -> Iterator[str]:
 
 
 def by_compartment(process: Process, *, always: bool) -> Iterator[str]:
-    """Counts of each compartment and in total, where there is more to tell than success, or ``always``."""
+    """Counts of each compartment and in total, where there is more to tell than success, or ``always``.
+
+    Both together are wider than a terminal: how destructors went comes first, what it took only if asked for.
+    """
     counters = process.counters
-    if counters is None or not (always or any(getattr(counters, name) for name in _OUTCOMES[1:])):
+    if counters is None or not (always or any(getattr(counters, name) for name in OUTCOMES[1:])):
         return
-    columns = [name for name in ("ran", *_OUTCOMES) if name == "ran" or always or getattr(counters, name)]
-    rows = [["compartment", *columns]]
-    rows += [[printable(count.name), *_numbers(count, columns)] for count in process.compartments]
-    rows.append(["total", *_numbers(counters, columns)])
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    for name, *numbers in rows:
-        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        yield "  " + "  ".join([name.ljust(widths[0]), *cells])
+    shown = [name for name in OUTCOMES if always or getattr(counters, name)]
+    yield from _table(process.compartments, counters, ["ran", *shown])
+    if always:
+        yield from _table(process.compartments, counters, _TALLIES)
     yield (
         f"ia2exit: {counters.switches} switches, {counters.wrpkru} WRPKRU, {counters.mprotect} mprotect calls; "
         f"{counters.registered} registered, {counters.unknown} unknown, {counters.foreign} foreign, "
@@ -59,5 +60,24 @@ def by_compartment(process: Process, *, always: bool) -> Iterator[str]:
     )
 
 
-def _numbers(counts: CompartmentCounts | Counters, columns: list[str]) -> list[str]:
+def _table(compartments: Sequence[CompartmentCounts], counters: Counters, columns: Sequence[str]) -> Iterator[str]:
+    """A row for each compartment that has any of these, and one for all."""
+    rows = [["compartment", *columns]]
+    rows += [[_name(count), *_numbers(count, columns)] for count in compartments if _has(count, columns)]
+    rows.append(["total", *_numbers(counters, columns)])
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    for name, *numbers in rows:
+        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
+        yield "  " + "  ".join([name.ljust(widths[0]), *cells])
+
+
+def _name(count: CompartmentCounts) -> str:
+    return "nobody's" if count.id is None else printable(count.name or str(count.id))
+
+
+def _has(count: CompartmentCounts, columns: Sequence[str]) -> bool:
+    return any(getattr(count, column) for column in columns)
+
+
+def _numbers(counts: CompartmentCounts | Counters, columns: Sequence[str]) -> list[str]:
     return [str(getattr(counts, column)) for column in columns]

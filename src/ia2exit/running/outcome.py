@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ia2exit.model import EVENTS_VERSION
+from ia2exit.running.isolation import OUTCOMES
 from ia2exit.running.launch import Ended
 from ia2exit.running.records import Process
 from ia2exit.running.trace import Trace
@@ -105,8 +106,7 @@ def _gaps(process: Process, label: str) -> Iterator[str]:
     if counters and counters.lost:
         yield f"{label}: {counters.lost} events could not be written: the table is not complete"
     # `bypassed` counts destructors that ran with everything open, too: those are in `ran`.
-    outcomes = ("success", "fallback", "violation", "contained", "unenforced", "bypassed")
-    unseen = sum(getattr(counters, name) for name in outcomes) - counters.ran if counters else 0
+    unseen = sum(getattr(counters, name) for name in OUTCOMES) - counters.ran if counters else 0
     if unseen > 0:
         yield (
             f"{label}: {unseen} registrations came before the runtime was ready, or past it: "

@@ -70,6 +70,14 @@ class Location(Record, frozen=True, kw_only=True):
     section: str | None = None
 
 
+class Frame(Location, frozen=True, kw_only=True):
+    """One frame of a stack."""
+
+    #: Frames that are left out between this one and the next, and whether all are of the same function as this one.
+    left_out: int = 0
+    alike: bool = True
+
+
 class Doer(Record, frozen=True, kw_only=True):
     """The destructor that was running when something went wrong."""
 
@@ -106,7 +114,7 @@ class Violation(Record, frozen=True, kw_only=True):
     #: What came of it: the page was opened, the process ended, or the destructor abandoned.
     action: Literal["opened", "ended", "abandoned"]
     #: Innermost first: the instruction itself, then return addresses.
-    stack: list[Location]
+    stack: list[Frame]
 
 
 class ThreadStack(Record, frozen=True, kw_only=True):
@@ -115,7 +123,7 @@ class ThreadStack(Record, frozen=True, kw_only=True):
     thread: int
     destructor: Doer | None
     instruction: Location
-    stack: list[Location]
+    stack: list[Frame]
 
 
 class Fault(Record, frozen=True, kw_only=True):
@@ -132,7 +140,7 @@ class Fault(Record, frozen=True, kw_only=True):
     instruction: Location | None
     destructor: Doer | None
     #: Innermost first: the instruction itself, then return addresses.
-    stack: list[Location]
+    stack: list[Frame]
     #: The other threads, for a hang.
     threads: list[ThreadStack]
 
@@ -165,7 +173,7 @@ class Process(Record, frozen=True, kw_only=True):
     replaced_by: str | None
     faults: list[Fault]
     violations: list[Violation]
-    #: What the runtime counted for each compartment that ran a destructor.
+    #: What the runtime counted for each compartment, and for none.
     compartments: list[CompartmentCounts]
     #: The runtime's own counters and its last line; None where the process did not get that far.
     counters: Counters | None

@@ -1,11 +1,16 @@
-/* faults SCENARIO [HANDLER]: its last destructor, faulty(), goes wrong all by itself. HANDLER: main catches the signal. */
+/* faults SCENARIO [handler|ignored]: its last destructor, faulty(), goes wrong all by itself. Main catches the signal, or ignores it. */
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <semaphore.h>
 #include <stdexcept>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <thread>
 #include <unistd.h>
 
@@ -56,6 +61,20 @@ void ask_where_it_hangs() {
     sem_wait(&ready);
 }
 
+/* A sandbox that the program has made for itself. */
+void forbid_getppid() {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter = {sizeof program / sizeof *program, program};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+        _exit(96);
+    }
+}
+
 void on_signal(int signal) {
     const char text[] = "main's handler\n";
     if (write(STDOUT_FILENO, text, sizeof text - 1) < 0) {
@@ -86,6 +105,15 @@ void faulty() {
         std::exit(endless(1));
     } else if (is("trap")) {
         __builtin_trap();
+    } else if (is("breakpoint")) {
+        asm volatile("int3");
+    } else if (is("raised-trap")) {
+        std::raise(SIGTRAP);
+    } else if (is("forbidden")) {
+        forbid_getppid();
+        getppid();
+    } else if (is("raised-sys")) {
+        std::raise(SIGSYS);
     } else if (is("freed")) {
         auto *memory = static_cast<volatile char *>(__libc_malloc(LARGE));
         __libc_free(const_cast<char *>(memory));
@@ -115,8 +143,8 @@ int main(int count, char **arguments) {
         dlclose(library);
     }
     if (count > 2) {
-        for (int signal : {SIGSEGV, SIGABRT, SIGILL, SIGFPE, SIGBUS}) {
-            std::signal(signal, on_signal);
+        for (int signal : {SIGSEGV, SIGABRT, SIGILL, SIGFPE, SIGBUS, SIGTRAP, SIGSYS}) {
+            std::signal(signal, std::strcmp(arguments[2], "handler") == 0 ? on_signal : SIG_IGN);
         }
     }
     std::atexit(faulty);

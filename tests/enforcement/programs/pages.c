@@ -104,6 +104,21 @@ static void main_forks(void) {
     say("main", secret[1] == 0 ? "untouched by the child" : "touched by the child");
 }
 
+/* The child goes on with the destructors that are left. What becomes of it. */
+static void main_forks_on(void) {
+    pid_t child = fork();
+    int status = -1;
+
+    if (child == 0) {
+        say("child", "exits");
+        exit(5);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        _exit(96);
+    say_number("main", WIFSIGNALED(status) ? "child's signal" : "child",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
 static void main_forks_quietly(void) {
     pid_t child = fork();
     int status = -1;
@@ -161,6 +176,12 @@ static void intruded(void) {
 
 static void forks(void) { at_exit(main_forks); }
 
+/* The library's turn comes after the fork: in the child, and in the parent. */
+static void forks_intruded(void) {
+    intruder_writes(secret);
+    at_exit(main_forks_on);
+}
+
 static void forks_quietly(void) {
     freeze();
     at_exit(main_forks_quietly);
@@ -179,6 +200,7 @@ static const struct {
     {"intruded", intruded},
     {"forks", forks},
     {"forks-quietly", forks_quietly},
+    {"forks-intruded", forks_intruded},
 };
 
 int main(int argc, char **argv) {

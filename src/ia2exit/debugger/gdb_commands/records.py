@@ -20,7 +20,7 @@ KINDS = (
     "thread_atexit",
     "pthread_key",
 )
-OUTCOMES = ("success", "fallback", "violation", "contained", "unenforced", "bypassed")
+OUTCOMES = ("success", "fallback", "violation", "contained", "unenforced", "bypassed", "unfinished")
 FLAGS = {1: "foreign", 2: "vague", 4: "repeated"}
 NO_OWNER = 0xFFFF
 
