@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/single_threaded.h>
 #include <ucontext.h>
 
 #include "pieces.h"
@@ -28,8 +29,23 @@ void ia2_close_end(struct ia2_thread *thread);
 void ia2_close_when_idle(struct ia2_thread *thread);
 bool ia2_is_closing(void);
 
-/* Is memory closed but for this compartment's and the shared, and nothing to be done before its destructor is called? Backend mprotect. */
-bool ia2_close_is_open_for(const struct ia2_thread *thread, uint16_t owner);
+/* What one more destructor of the exit phase finds open, under backend mprotect and without a trace: this compartment alone, besides the
+ * shared, for this thread; IA2_NOT_ALONE where that is not so. Written by close_mprotect.c. */
+#define IA2_NOT_ALONE UINT32_MAX
+struct ia2_alone {
+    struct ia2_thread
+        *thread; /* has closed memory, and is the calling one while there is no other; NULL: nothing is closed yet */
+    uint32_t owner;
+};
+extern struct ia2_alone ia2_alone;
+
+/* The calling thread, where nothing need be done before a destructor of this compartment is called in it, outside any other; else NULL. */
+static inline struct ia2_thread *ia2_close_is_open_for(uint16_t owner) {
+    struct ia2_thread *thread = ia2_alone.thread;
+    bool open = ia2_alone.owner == owner && __libc_single_threaded && thread->within == 0 && thread->busy == 0 &&
+                thread->rights.owner == 0 && thread->base == (uintptr_t)__builtin_thread_pointer();
+    return open ? thread : NULL;
+}
 
 /* Gives the calling thread these rights for its next call, closing memory first where that is not done yet. Returns NULL, or why
  * nothing is closed for it. */

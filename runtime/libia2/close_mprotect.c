@@ -18,6 +18,7 @@ enum { OPEN, CLOSED };
 
 static volatile uint32_t switches;
 static struct ia2_rights open_now; /* what is open, besides shared memory; only while closing */
+struct ia2_alone ia2_alone = {NULL, IA2_NOT_ALONE};
 
 static bool protect(const struct ia2_piece *piece, uintptr_t start, uintptr_t end, int protection) {
     ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
@@ -79,11 +80,17 @@ static void begin(void) {
 }
 
 static void end(void) {
+    ia2_alone.owner = IA2_NOT_ALONE;
     change_all(open_piece);
     ia2_unpark_others();
 }
 
 static void rest(struct ia2_thread *thread) { (void)thread; }
+
+static void stop_resting(struct ia2_thread *thread) {
+    (void)thread;
+    ia2_alone.owner = IA2_NOT_ALONE;
+}
 
 static void apply(const struct ia2_rights *before, const struct ia2_rights *rights) {
     if (before->all) {
@@ -111,6 +118,7 @@ static void switch_to(const struct ia2_rights *rights) {
     uint32_t mine;
     ia2_count(&ia2_tally_of_rights(rights)->switches);
     ia2_pieces_renew();
+    ia2_alone.owner = IA2_NOT_ALONE;
     do {
         struct ia2_rights before = open_now;
         mine = ++switches;
@@ -146,12 +154,9 @@ static const char *enter(struct ia2_thread *thread, const struct ia2_rights *rig
     if (__builtin_expect(!same, 0)) {
         switch_to(rights);
     }
+    const bool plain = !rights->all && rights->also == 0 && ia2_exiting() && !ia2_sealed.tracing;
+    ia2_alone = (struct ia2_alone){thread, plain ? rights->owner : IA2_NOT_ALONE};
     return NULL;
-}
-
-bool ia2_close_is_open_for(const struct ia2_thread *thread, uint16_t owner) {
-    return open_now.owner == owner && open_now.also == 0 && !open_now.all && thread->closing && thread->touched == 0 &&
-           __libc_single_threaded && ia2_sealed.backend == IA2_BACKEND_MPROTECT;
 }
 
 /* Nothing but the touched pages: what is open may be what the next destructor needs. A destructor that was interrupted goes on with what
@@ -175,7 +180,7 @@ const struct ia2_closer ia2_close_mprotect = {
     .begin = begin,
     .end = end,
     .rest = rest,
-    .stop_resting = rest,
+    .stop_resting = stop_resting,
     .enter = enter,
     .leave = leave,
     .is_closed = is_closed,

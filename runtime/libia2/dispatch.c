@@ -54,12 +54,6 @@ void ia2_dispatch_disarm(void) {
 
 bool ia2_dispatch_armed(void) { return armed; }
 
-bool ia2_dispatch_intercept(bool on) {
-    bool was = ia2_dispatch_selector;
-    ia2_dispatch_selector = on;
-    return was;
-}
-
 bool ia2_dispatch_after_fork(void) { return armed && set_dispatch(); }
 
 /* ---- calls that the interrupted code makes itself ---------------------------------------------------------------------------------- */

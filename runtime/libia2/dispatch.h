@@ -27,8 +27,15 @@ void ia2_dispatch_disarm(void);
  * kind SYS_USER_DISPATCH is the program's. */
 bool ia2_dispatch_armed(void);
 
+/* What the kernel looks at before each system call: 0 performs it, 1 sends SIGSYS. Readable under every PKRU. */
+extern __thread char ia2_dispatch_selector;
+
 /* Switches interception in the calling thread: a store, no system call. Returns what it was. */
-bool ia2_dispatch_intercept(bool on);
+static inline bool ia2_dispatch_intercept(bool on) {
+    bool was = ia2_dispatch_selector;
+    ia2_dispatch_selector = on;
+    return was;
+}
 
 /* In a forked child, for which the kernel has ended dispatch: begins it again, with interception as it was in the parent. Children
  * that were created under interception have done so already; doing it twice is harmless. */
@@ -49,8 +56,6 @@ extern const char ia2_trampoline_sigreturn[];
 
 /* Return addresses, each bound once and for ever: a child that shares memory reads them while its parent goes on. */
 extern _Atomic uintptr_t ia2_trampoline_return[];
-/* What the kernel looks at before each system call: 0 performs it, 1 sends SIGSYS. Readable under every PKRU. */
-extern __thread char ia2_dispatch_selector;
 
 #endif
 #endif

@@ -114,22 +114,32 @@ static void run_record(struct exit_record *record, uintptr_t first, uintptr_t se
 
 /* ---- __cxa_atexit and its relatives ------------------------------------------------------------------------------- */
 
-static void run_cxa(void *number, int status) {
+static void run_cxa_behind_gate(ia2_record_number number, int status) {
     uint32_t before = ia2_gate_open();
-    struct exit_record *record = ia2_record_find((ia2_record_number)number);
-    if (__builtin_expect(record && ia2_unwatched_exit, 1)) {
+    struct exit_record *record = ia2_record_find(number);
+    run_record(record, record ? record->argument : 0, (uintptr_t)(unsigned)status);
+    ia2_gate_close(before);
+}
+
+static void run_cxa(void *given, int status) {
+    const ia2_record_number number = (ia2_record_number)given;
+    if (__builtin_expect(ia2_sealed.runtime_bits != 0, 0)) {
+        run_cxa_behind_gate(number, status);
+        return;
+    }
+    struct exit_record *record = ia2_record_find(number);
+    if (__builtin_expect(!record, 0)) {
+        run_record(NULL, 0, 0);
+    } else if (__builtin_expect(ia2_unwatched_exit, 1)) {
         /* What ia2_run_destructor() comes down to when nobody watches. glibc hands each number out once. */
-        atomic_store_explicit(&record->number, (uintptr_t)number & IA2_GENERATION_MASK, memory_order_relaxed);
+        atomic_store_explicit(&record->number, number & IA2_GENERATION_MASK, memory_order_relaxed);
         atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);
         IA2_PROBE_DESTRUCTOR(record);
         ((void (*)(uintptr_t, int))record->function)(record->argument, status);
         atomic_store_explicit(&record->state, IA2_DONE, memory_order_relaxed);
-        return; /* nothing is enforced: there is no gate to close */
+    } else {
+        ia2_run_alike(record, (uintptr_t)(unsigned)status, run_record);
     }
-    if (!record || !ia2_exiting() || !ia2_run_alike(record, record->argument, (uintptr_t)(unsigned)status)) {
-        run_record(record, record ? record->argument : 0, (uintptr_t)(unsigned)status);
-    }
-    ia2_gate_close(before);
 }
 
 static void run_on_exit(int status, void *number) {

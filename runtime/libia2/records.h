@@ -9,9 +9,9 @@
 #include <sys/single_threaded.h>
 
 #include "ia2_exit.h"
+#include "nh.h"
 #include "sealed.h"
 #include "secret.h"
-#include "siphash.h"
 
 enum ia2_record_state { IA2_FREE, IA2_LIVE, IA2_RUNNING, IA2_DONE, IA2_COPY /* one run of a record that repeats */ };
 
@@ -44,6 +44,7 @@ struct exit_record {
             uint32_t outer;      /* index + 1 of the record of the destructor that this one interrupted */
             uint32_t outer_pkru; /* what PKRU goes back to */
         };
+        uint64_t around; /* both: `outer` in the low half */
     };
     _Atomic ia2_record_number number; /* while live; else its low half is 0: one comparison tells whether it may run */
     union {
@@ -55,20 +56,31 @@ struct exit_record {
         uintptr_t registrar; /* return address of the registration call */
         uintptr_t next_fini; /* of fini kinds: index + 1 of the object's next record */
     };
-    uint16_t owner; /* compartment, or IA2_NO_OWNER */
-    uint16_t also;  /* with IA2_VAGUE: the other compartment that is open */
-    uint8_t kind;   /* enum ia2_exit_kind */
-    uint8_t flags;
-    _Atomic uint8_t state; /* enum ia2_record_state */
-    uint8_t outcome;       /* enum ia2_outcome, once it has run */
     union {
-        uint64_t mac;       /* while live: of all above but state and outcome */
+        struct {
+            uint16_t owner; /* compartment, or IA2_NO_OWNER */
+            uint16_t also;  /* with IA2_VAGUE: the other compartment that is open */
+            uint8_t kind;   /* enum ia2_exit_kind */
+            uint8_t flags;
+            _Atomic uint8_t state; /* enum ia2_record_state */
+            uint8_t outcome;       /* enum ia2_outcome, once it has run */
+        };
+        _Atomic uint64_t what; /* all of these at once */
+    };
+    union {
+        uint64_t mac;       /* while live: of all above */
         uintptr_t outer_sp; /* while running: ia2_call_sp of the destructor that this one interrupted */
     };
 };
 
 _Static_assert(sizeof(struct exit_record) == 56,
                "64 bytes a record is the published limit, and an eighth may lie idle");
+_Static_assert(offsetof(struct exit_record, also) == offsetof(struct exit_record, what) + 2 &&
+                   offsetof(struct exit_record, kind) == offsetof(struct exit_record, what) + 4 &&
+                   offsetof(struct exit_record, flags) == offsetof(struct exit_record, what) + 5 &&
+                   offsetof(struct exit_record, state) == offsetof(struct exit_record, what) + 6 &&
+                   offsetof(struct exit_record, outcome) == offsetof(struct exit_record, what) + 7,
+               "ia2_record_what_live() puts it together");
 
 #define IA2_GENERATION_MASK 0xffffffff00000000u
 
@@ -124,31 +136,39 @@ static inline uint32_t ia2_record_place(const struct exit_record *record) {
     return (uint32_t)(record - ia2_records.base);
 }
 
-/* The code of a live record: who changes it without knowing the key is found out (ia2_record_claim()). */
-static inline uint64_t ia2_record_mac(const struct exit_record *record) {
-    const uint64_t words[] = {
+#define IA2_WHAT(owner, also, kind, flags)                                                                             \
+    ((uint64_t)(owner) | (uint64_t)(also) << 16 | (uint64_t)(kind) << 32 | (uint64_t)(flags) << 40)
+
+/* `what` of a live record. From its parts: a load of all of them would have to wait for stores of each that are still under way. */
+static inline uint64_t ia2_record_what_live(const struct exit_record *record) {
+    return IA2_WHAT(record->owner, record->also, record->kind, record->flags) | (uint64_t)IA2_LIVE << 48 |
+           (uint64_t)IA2_SUCCESS << 56;
+}
+
+/* The code of a record with this `what`: who changes it without knowing the key is found out (ia2_record_claim()). */
+static inline uint64_t ia2_record_mac(const struct exit_record *record, uint64_t what) {
+    const uint64_t words[IA2_RECORD_WORDS] = {
         record->function,
         record->argument,
         atomic_load_explicit(&record->number, memory_order_relaxed),
         atomic_load_explicit(&record->dso, memory_order_relaxed),
         record->registrar,
-        (uint64_t)record->owner | (uint64_t)record->also << 16 | (uint64_t)record->kind << 32 |
-            (uint64_t)record->flags << 40,
+        what,
     };
-    return ia2_siphash_words(ia2_secret, words, sizeof words / sizeof *words);
+    return ia2_nh(ia2_record_key, words, IA2_RECORD_WORDS);
 }
 
-/* Is the record live, and what it was when it was published? */
+/* Is the record live, and what it was when it was published? The code is of a live one only. */
 static inline bool ia2_record_is_intact(const struct exit_record *record) {
-    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
-    return record->mac == ia2_record_mac(record) && (uint32_t)number == ia2_record_place(record) + 1u &&
-           record->outcome == IA2_SUCCESS && atomic_load_explicit(&record->state, memory_order_relaxed) == IA2_LIVE;
+    const uint64_t what = atomic_load_explicit(&record->what, memory_order_relaxed);
+    const uint32_t number = (uint32_t)atomic_load_explicit(&record->number, memory_order_relaxed);
+    return record->mac == ia2_record_mac(record, what) && number == ia2_record_place(record) + 1u;
 }
 
 /* To be called after each change of a live record. Where nothing is enforced nobody looks at the code. */
 static inline void ia2_record_seal(struct exit_record *record) {
     if (ia2_sealed.enforcing) {
-        record->mac = ia2_record_mac(record);
+        record->mac = ia2_record_mac(record, ia2_record_what_live(record));
     }
 }
 

@@ -35,23 +35,34 @@ bool ia2_running(struct ia2_running *now) {
 
 /* ---- order --------------------------------------------------------------------------------------------------------------------------- */
 
+static inline bool is_listed(uint8_t kind) {
+    return kind == IA2_EXIT_CXA_ATEXIT || kind == IA2_EXIT_ATEXIT || kind == IA2_EXIT_ON_EXIT;
+}
+
 /* At exit the handlers of the exit list run last registered first. One that was registered after the previous one, and before that one
  * ran, should have run before it. Slots that were never used before are in the order of registration; of others it cannot be told. */
-static void check_order(const struct ia2_thread *thread, const struct exit_record *record) {
+static inline void check_order(ia2_record_number listed) {
     static uint32_t last, newest;
-    bool listed =
-        record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
-    /* A finalised object runs its own handlers only, and so does a destructor that calls __cxa_finalize(). */
-    bool of_one_object = thread->finalising || thread->unloading || thread->depth > 0;
-    if (!listed || !ia2_exiting() || of_one_object || ia2_record_generation(record) != 0) {
+    const uint32_t number = (uint32_t)listed;
+    if (listed >> 32 != 0) {
         return;
     }
-    uint32_t number = ia2_record_place(record) + 1u;
-    if (last != 0 && number > last && number <= newest) {
+    if (__builtin_expect(last != 0 && number > last && number <= newest, 0)) {
         ia2_count(&ia2_counters.out_of_order);
     }
     last = number;
-    newest = atomic_load_explicit(&ia2_records.used, memory_order_relaxed);
+    const uint32_t used = atomic_load_explicit(&ia2_records.used, memory_order_relaxed);
+    if (newest != used) {
+        newest = used;
+    }
+}
+
+/* A finalised object runs its own handlers only, and so does a destructor that calls __cxa_finalize(): their order says nothing. */
+static void check_order_of(const struct ia2_thread *thread, const struct exit_record *record) {
+    bool of_one_object = thread->finalising || thread->unloading || thread->depth > 0;
+    if (is_listed(record->kind) && ia2_exiting() && !of_one_object) {
+        check_order((uint64_t)ia2_record_generation(record) << 32 | (ia2_record_place(record) + 1u));
+    }
 }
 
 /* ---- rights -------------------------------------------------------------------------------------------------------------------------- */
@@ -214,42 +225,62 @@ static void run_again(struct ia2_thread *thread, const struct exit_record *recor
     ia2_record_return(copy);
 }
 
-bool ia2_run_alike(struct exit_record *record, uintptr_t first, uintptr_t second) {
-    struct ia2_thread *thread = ia2_self();
-    bool alike = ia2_close_is_open_for(thread, record->owner) && thread->depth == 0 && thread->rights.owner == 0 &&
-                 (record->flags & (IA2_VAGUE | IA2_REPEATED)) == 0 && !ia2_sealed.tracing && thread->in_handler == 0;
-    if (!alike || !ia2_record_is_intact(record)) {
-        return false;
+/* Not inlined: alone it does with the registers that it need not save. */
+__attribute__((noinline)) static bool has_its_code(const struct exit_record *record, uint64_t what) {
+    return record->mac == ia2_record_mac(record, what);
+}
+
+__attribute__((noinline)) static void leave_touched(struct ia2_thread *thread) {
+    thread->depth = 0;
+    ia2_close_leave(thread, &(struct ia2_rights){0});
+}
+
+/* A call that mode `contain` may abandon. */
+__attribute__((noinline)) static void call_containable(const struct ia2_thread *thread, uintptr_t function,
+                                                       uintptr_t first, uintptr_t second) {
+    const uint32_t slot = ia2_thread_slot(thread);
+    const struct ia2_call call = {.function = function, .arguments = {first, second}, .slot = slot, .place = slot};
+    (void)ia2_call(&call);
+}
+
+void ia2_run_alike(struct exit_record *record, uintptr_t second,
+                   void (*otherwise)(struct exit_record *record, uintptr_t first, uintptr_t second)) {
+    const uint64_t what = atomic_load_explicit(&record->what, memory_order_relaxed);
+    __builtin_prefetch(record - 16, 1); /* the last registered runs first */
+    struct ia2_thread *thread = ia2_close_is_open_for((uint16_t)what);
+    if (!thread || what & IA2_WHAT(0, 0, 0, IA2_VAGUE | IA2_REPEATED) || !has_its_code(record, what)) {
+        otherwise(record, record->argument, second);
+        return;
     }
+    const ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
     /* This is the only thread: claiming it needs no more. */
-    ia2_record_number number = atomic_load_explicit(&record->number, memory_order_relaxed);
     atomic_store_explicit(&record->number, number & IA2_GENERATION_MASK, memory_order_relaxed);
     atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);
-    check_order(thread, record);
-    record->outer = 0;
-    record->outer_pkru = thread->pkru;
-    record->outer_sp = 0;
-    thread->rights.owner = record->owner;
-    thread->steps = 0;
+    if (is_listed((uint8_t)(what >> 32))) {
+        check_order(number);
+    }
+    const uintptr_t first = record->argument;
+    record->around = (uint64_t)thread->pkru << 32; /* nothing is interrupted */
+    thread->rights.owner = (uint16_t)what;
     thread->running = record;
-    thread->depth = 1;
-    const struct ia2_call call = {.function = record->function,
-                                  .arguments = {first, second},
-                                  .slot = ia2_thread_slot(thread),
-                                  .place = ia2_thread_slot(thread)};
+    thread->within = 1; /* depth */
     IA2_PROBE_DESTRUCTOR(record);
     (void)ia2_dispatch_intercept(true);
-    (void)ia2_call(&call);
+    if (__builtin_expect(ia2_sealed.mode != IA2_CONTAIN, 1)) {
+        ((void (*)(uintptr_t, uintptr_t))record->function)(
+            first, second); /* nobody abandons it: nothing need be kept for that */
+    } else {
+        call_containable(thread, record->function, first, second);
+    }
     (void)ia2_dispatch_intercept(false);
-    thread->depth = 0;
     thread->running = NULL;
     thread->rights.owner = 0;
-    if (__builtin_expect(thread->touched != 0, 0)) {
-        const struct ia2_rights none = {0};
-        ia2_close_leave(thread, &none);
+    if (__builtin_expect(thread->within == 1, 1)) {
+        thread->within = 0;
+    } else {
+        leave_touched(thread);
     }
     atomic_store_explicit(&record->state, IA2_DONE, memory_order_release);
-    return true;
 }
 
 static void refuse(const char *detail) {
@@ -270,7 +301,7 @@ static void run_checked(struct ia2_thread *thread, struct exit_record *record) {
         return;
     }
     bool intercepted = ia2_dispatch_intercept(false); /* our own system calls are not the interrupted destructor's */
-    check_order(thread, record);
+    check_order_of(thread, record);
     if (record->flags & IA2_REPEATED) {
         run_again(thread, record, first, second);
     } else {

@@ -48,8 +48,9 @@ void ia2_exit_end(void);
 bool ia2_exiting(void);
 
 /* What ia2_run_destructor() comes down to for one more destructor of the owner whose memory is open already, outside any other, with
- * backend mprotect and without a trace. Returns false, with nothing done, where this is another case. */
-bool ia2_run_alike(struct exit_record *record, uintptr_t first, uintptr_t second);
+ * backend mprotect and without a trace; `otherwise` where this is another case. `record` is one that ia2_record_find() gave. */
+void ia2_run_alike(struct exit_record *record, uintptr_t second,
+                   void (*otherwise)(struct exit_record *record, uintptr_t first, uintptr_t second));
 
 /* Runs `record` with these arguments, as ia2_run_destructor() does. Behind an open gate; any thread; not in a signal handler. */
 void ia2_run_with(struct exit_record *record, uintptr_t first, uintptr_t second);

@@ -8,6 +8,7 @@
 #include "vault.h"
 
 uint64_t ia2_secret[2] IA2_VAULT = {0, 0};
+uint64_t ia2_record_key[IA2_RECORD_WORDS] IA2_VAULT = {0};
 
 /* The 16 bytes of AT_RANDOM serve libc for its stack canary and pointer guard, which leak with any stack: they are a key here, not
  * the result. Time and addresses tell two processes apart where even AT_RANDOM should be the same. */
@@ -28,5 +29,8 @@ void ia2_secret_make(void) {
     long got = ia2_syscall3(SYS_getrandom, (long)ia2_secret, sizeof ia2_secret, GRND_NONBLOCK);
     if (got != (long)sizeof ia2_secret) {
         ia2_secret_fallback(ia2_secret);
+    }
+    for (uint64_t i = 0; i < IA2_RECORD_WORDS; i++) {
+        ia2_record_key[i] = ia2_siphash(ia2_secret, &i, sizeof i);
     }
 }

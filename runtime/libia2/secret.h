@@ -1,4 +1,4 @@
-/* The key of this process's message authentication codes. */
+/* The keys of this process's message authentication codes. */
 #ifndef IA2_SECRET_H
 #define IA2_SECRET_H
 
@@ -6,8 +6,10 @@
 
 /* Runtime-only memory (vault.h); read it only where that is open. */
 extern uint64_t ia2_secret[2];
+#define IA2_RECORD_WORDS 6
+extern uint64_t ia2_record_key[IA2_RECORD_WORDS]; /* made of the other, for the codes of records (nh.h) */
 
-/* Draws the key. Only from the constructor, once, before the first code is made. */
+/* Draws the keys. Only from the constructor, once, before the first code is made. */
 void ia2_secret_make(void);
 
 /* A key from what the kernel gave this process at start, for a kernel that gives no random numbers (yet). */

@@ -30,15 +30,26 @@ struct ia2_owner_cache {
 #define IA2_TOUCHED 16u
 
 struct ia2_thread {
-    uintptr_t base;      /* the thread pointer (%fs base): whose slot this is; 0: free */
-    uint32_t pkru;       /* of the running destructor, or of the code between; computed where there are no keys */
-    uint16_t depth;      /* destructors of this thread that are running */
-    uint16_t unloading;  /* calls of dlclose that are under way */
-    uint32_t tid, pid;   /* at the time when it got the slot */
-    uint16_t finalising; /* calls of ia2_run_fini that are under way */
-    uint16_t in_handler; /* signal handlers of the program that we called and that have not returned */
-    uint8_t guarded;     /* parts of the runtime that want this thread ready for faults */
-    bool closing;        /* memory is closed for this thread, among others */
+    uintptr_t base; /* the thread pointer (%fs base): whose slot this is; 0: free */
+    uint32_t pkru;  /* of the running destructor, or of the code between; computed where there are no keys */
+    union {
+        struct {
+            uint16_t depth;   /* destructors of this thread that are running */
+            uint8_t touched;  /* pages that were opened for the running destructor */
+            uint8_t stepping; /* pages that are open for one instruction */
+        };
+        uint32_t within; /* all of these at once: as many destructors run, and left nothing behind */
+    };
+    union {
+        struct {
+            uint16_t unloading;  /* calls of dlclose that are under way */
+            uint16_t finalising; /* calls of ia2_run_fini that are under way */
+            uint16_t in_handler; /* signal handlers of the program that we called and that have not returned */
+            uint16_t steps;      /* instructions that touched closed memory as they may, in the last destructor */
+        };
+        uint64_t busy; /* all of these at once */
+    };
+    uint32_t tid, pid; /* at the time when it got the slot */
 
     /* What runs. */
     struct exit_record *running; /* the innermost destructor, or NULL */
@@ -52,11 +63,10 @@ struct ia2_thread {
     uint32_t resting_pkru;
     bool resting;    /* it counts */
     bool rests_once; /* not after the next gate */
+    bool closing;    /* memory is closed for this thread, among others */
+    uint8_t guarded; /* parts of the runtime that want this thread ready for faults */
 
     /* Touches of closed memory. */
-    uint8_t touched;                      /* pages that were opened for the running destructor */
-    uint8_t stepping;                     /* pages that are open for one instruction */
-    uint16_t steps;                       /* instructions that touched closed memory as they may, in this destructor */
     bool trap_flag;                       /* the program's own, before we set it */
     uint32_t step_pkru;                   /* what the frame gets back after that instruction */
     uintptr_t touched_pages[IA2_TOUCHED]; /* address | protection that it was opened with */

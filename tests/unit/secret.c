@@ -58,3 +58,17 @@ Test(secret, a_kernel_that_has_nothing_yet_is_not_waited_for) {
 }
 
 Test(secret, the_fallback_is_no_constant) { collect((const struct denial[]){{0}}, fall_back); }
+
+Test(secret, the_key_of_records_comes_of_it) {
+    uint64_t before[IA2_RECORD_WORDS];
+    ia2_secret_make();
+    memcpy(before, ia2_record_key, sizeof before);
+    ia2_secret_make();
+    for (unsigned i = 0; i < IA2_RECORD_WORDS; i++) {
+        cr_expect_neq(ia2_record_key[i], before[i], "another secret: word %u", i);
+        cr_expect(ia2_record_key[i] != ia2_secret[0] && ia2_record_key[i] != ia2_secret[1]);
+        for (unsigned j = 0; j < i; j++) {
+            cr_expect_neq(ia2_record_key[i], ia2_record_key[j], "words %u and %u", i, j);
+        }
+    }
+}
