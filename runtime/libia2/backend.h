@@ -53,6 +53,11 @@ const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *
 /* The rights of the code around that call again: of the destructor that it interrupted, or those between destructors. */
 void ia2_close_leave(struct ia2_thread *thread, const struct ia2_rights *outer);
 
+/* Is that a page of the running destructor's own compartment, whose turn had not come yet? Then it is open now. Backend mprotect. */
+bool ia2_close_admits(uintptr_t address);
+/* Opens all such pages: the kernel is about to look at some, and would not wait. */
+void ia2_close_admit_all(void);
+
 /* ---- for the fault and system-call handlers --------------------------------------------------------------------------------------- */
 
 /* The piece of closed memory at `address` that the rights of `thread` do not cover; NULL where it is open or none of ours. */

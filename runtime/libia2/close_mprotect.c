@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "close.h"
+#include "dispatch.h"
 #include "objects.h"
 #include "park.h"
 #include "run.h"
@@ -18,6 +19,9 @@ enum { OPEN, CLOSED };
 
 static volatile uint32_t switches;
 static struct ia2_rights open_now; /* what is open, besides shared memory; only while closing */
+static volatile bool waiting;      /* some of that is still closed: it opens when it is touched */
+static uint64_t
+    wanted_early[(IA2_MAX_OBJECTS + 63) / 64]; /* objects that others of their compartment have touched once */
 struct ia2_alone ia2_alone = {NULL, IA2_NOT_ALONE};
 
 static bool protect(const struct ia2_piece *piece, uintptr_t start, uintptr_t end, int protection) {
@@ -81,6 +85,7 @@ static void begin(void) {
 
 static void end(void) {
     ia2_alone.owner = IA2_NOT_ALONE;
+    waiting = false;
     change_all(open_piece);
     ia2_unpark_others();
 }
@@ -92,17 +97,54 @@ static void stop_resting(struct ia2_thread *thread) {
     ia2_alone.owner = IA2_NOT_ALONE;
 }
 
-static void apply(const struct ia2_rights *before, const struct ia2_rights *rights) {
-    if (before->all) {
-        change_all(close_piece);
-    }
-    const uint16_t old[] = {before->owner, before->also};
-    const uint16_t wanted[] = {rights->owner, rights->also};
-    for (unsigned i = 0; i < 2; i++) {
-        if (old[i] != 0 && !covers(rights, old[i])) {
-            each_piece(old[i], close_piece);
+/* ---- pages of the owner's that wait for their first touch ----
+ *
+ * A destructor rarely leaves its own object, and a compartment may have many: opening and closing all of them at each change of owner is
+ * most of what a short program's exit costs. So only the object that the destructor belongs to is opened, with those that were touched by
+ * another's before. A touch of the others faults, and their pages open. The kernel does not fault: every system call opens all of them
+ * first, so all are opened at once where system calls are not dispatched. */
+
+static bool is_early(uint32_t slot) { return (wanted_early[slot / 64] >> (slot % 64) & 1) != 0; }
+
+static void open_early(const struct ia2_rights *rights) {
+    const uint32_t near = ia2_object_at(rights->near);
+    for (uint32_t number = ia2_piece_first_of(rights->owner); number != IA2_NO_PIECE;
+         number = ia2_piece_next_of(number)) {
+        struct ia2_piece *piece = ia2_piece_number(number);
+        if (piece->slot == near || is_early(piece->slot)) {
+            open_piece(piece);
+        } else if (piece->state == CLOSED) {
+            waiting = true;
         }
     }
+}
+
+bool ia2_close_admits(uintptr_t address) {
+    struct ia2_piece *piece = waiting ? (struct ia2_piece *)ia2_piece_known_at(address) : NULL;
+    if (!piece || piece->state != CLOSED || piece->compartment != open_now.owner) {
+        return false;
+    }
+    wanted_early[piece->slot / 64] |= 1ul << piece->slot % 64;
+    open_piece(piece);
+    return true;
+}
+
+void ia2_close_admit_all(void) {
+    if (waiting) {
+        each_piece(open_now.owner, open_piece);
+        waiting = false;
+    }
+}
+
+/* ---- switching ---- */
+
+/* Opens what `rights` gives. */
+static void admit(const struct ia2_rights *rights) {
+    if (rights->near != 0 && rights->also == 0 && !rights->all && ia2_dispatch_armed()) {
+        open_early(rights);
+        return;
+    }
+    const uint16_t wanted[] = {rights->owner, rights->also};
     for (unsigned i = 0; i < 2; i++) {
         if (wanted[i] != 0) {
             each_piece(wanted[i], open_piece);
@@ -111,6 +153,21 @@ static void apply(const struct ia2_rights *before, const struct ia2_rights *righ
     if (rights->all) {
         change_all(open_piece);
     }
+    waiting = false;
+}
+
+static void apply(const struct ia2_rights *before, const struct ia2_rights *rights) {
+    if (before->all) {
+        change_all(close_piece);
+    }
+    waiting = false;
+    const uint16_t old[] = {before->owner, before->also};
+    for (unsigned i = 0; i < 2; i++) {
+        if (old[i] != 0 && !covers(rights, old[i])) {
+            each_piece(old[i], close_piece);
+        }
+    }
+    admit(rights);
 }
 
 /* A signal handler may come in between and switch to its own rights and back: then what was done so far is done again. */
@@ -153,6 +210,8 @@ static const char *enter(struct ia2_thread *thread, const struct ia2_rights *rig
     bool same = open_now.owner == rights->owner && open_now.also == rights->also && open_now.all == rights->all;
     if (__builtin_expect(!same, 0)) {
         switch_to(rights);
+    } else if (__builtin_expect(waiting, 0)) {
+        admit(rights);
     }
     const bool plain = !rights->all && rights->also == 0 && ia2_exiting() && !ia2_sealed.tracing;
     ia2_alone = (struct ia2_alone){thread, plain ? rights->owner : IA2_NOT_ALONE};

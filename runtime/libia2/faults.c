@@ -54,6 +54,9 @@ static void pass_on(int number, siginfo_t *info, ucontext_t *context) {
 void ia2_on_fault(int number, siginfo_t *info, void *context) {
     ia2_handler_open();
     bool memory = (number == SIGSEGV || number == SIGBUS) && is_from_kernel(info);
+    if (memory && number == SIGSEGV && ia2_close_admits((uintptr_t)info->si_addr)) {
+        return;
+    }
     if (memory && (ia2_guard_caught(context) || (number == SIGSEGV && ia2_touched_by_instruction(info, context)))) {
         return;
     }
@@ -75,6 +78,7 @@ void ia2_on_dispatch(int number, siginfo_t *info, void *context) {
     enum { BY_DISPATCH = 2 }; /* SYS_USER_DISPATCH */
     ia2_handler_open();
     if (info->si_code == BY_DISPATCH && ia2_dispatch_armed()) {
+        ia2_close_admit_all();
         ia2_dispatch_handle(info, context);
         return;
     }

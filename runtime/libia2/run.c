@@ -67,13 +67,18 @@ static void check_order_of(const struct ia2_thread *thread, const struct exit_re
 
 /* ---- rights -------------------------------------------------------------------------------------------------------------------------- */
 
+/* Of the kinds whose `dso` says nothing (it is the place of the original in a run of a record that repeats): 0. */
+static uintptr_t near_of(const struct exit_record *record) {
+    return record->kind == IA2_EXIT_PTHREAD_KEY ? 0 : ia2_record_dso(record);
+}
+
 /* Nobody's record gets all rights, until policies exist (docs/exit-handling.md, "Ownership", 6). */
 static struct ia2_rights rights_of(const struct exit_record *record) {
     if (record->owner == IA2_NO_OWNER || ia2_sealed.allow_all) {
         return (struct ia2_rights){.all = true};
     }
     uint16_t also = record->flags & IA2_VAGUE ? record->also : 0;
-    return (struct ia2_rights){.owner = record->owner, .also = also};
+    return (struct ia2_rights){.owner = record->owner, .also = also, .near = also ? 0 : near_of(record)};
 }
 
 void ia2_run_resume_rights(struct ia2_thread *thread) {

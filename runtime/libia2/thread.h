@@ -15,6 +15,8 @@
 struct ia2_rights {
     uint16_t owner, also;
     bool all; /* everything is open */
+    uintptr_t
+        near; /* in the object whose pages are needed first: others of `owner` may wait for their first touch; 0: they may not */
 };
 
 /* The last dso_handle that this thread resolved by rule 2: most registrations of an object come one after the other, with an
