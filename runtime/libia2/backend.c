@@ -86,9 +86,8 @@ void ia2_close_when_idle(struct ia2_thread *thread) {
 
 const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *rights) {
     const char *wrong = thread->closing ? NULL : ia2_close_begin(thread);
-    wrong = wrong ? wrong : closer()->enter(thread, rights);
-    thread->rights = *rights;
-    return wrong;
+    thread->rights = *rights; /* what a signal handler that comes before all is done gives back when it is through */
+    return wrong ? wrong : closer()->enter(thread, rights);
 }
 
 void ia2_close_leave(struct ia2_thread *thread, const struct ia2_rights *outer) {

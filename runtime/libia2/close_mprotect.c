@@ -170,9 +170,12 @@ static void apply(const struct ia2_rights *before, const struct ia2_rights *righ
     admit(rights);
 }
 
-/* A signal handler may come in between and switch to its own rights and back: then what was done so far is done again. */
-static void switch_to(const struct ia2_rights *rights) {
+/* A signal handler may come in between and switch to its own rights and back: then what was done so far is done again. It must not take
+ * open_now for what is open, even where that is what it wants itself. */
+static void switch_to(struct ia2_thread *thread, const struct ia2_rights *rights) {
+    const uint8_t outer = thread->switching;
     uint32_t mine;
+    thread->switching = (uint8_t)(outer + 1u);
     ia2_count(&ia2_tally_of_rights(rights)->switches);
     ia2_pieces_renew();
     ia2_alone.owner = IA2_NOT_ALONE;
@@ -182,6 +185,7 @@ static void switch_to(const struct ia2_rights *rights) {
         open_now = *rights;
         apply(&before, rights);
     } while (switches != mine);
+    thread->switching = outer;
 }
 
 /* The pages that were opened for the destructor that ran are closed again, so that the next one's touch is noticed, too. */
@@ -203,13 +207,14 @@ static const char *enter(struct ia2_thread *thread, const struct ia2_rights *rig
     if (__builtin_expect(!is_alone() && !ia2_others_are_parked(), 0)) {
         const struct ia2_rights all = {.all = true};
         if (!open_now.all) {
-            switch_to(&all);
+            switch_to(thread, &all);
         }
         return "threads";
     }
-    bool same = open_now.owner == rights->owner && open_now.also == rights->also && open_now.all == rights->all;
+    bool same = open_now.owner == rights->owner && open_now.also == rights->also && open_now.all == rights->all &&
+                thread->switching == 0;
     if (__builtin_expect(!same, 0)) {
-        switch_to(rights);
+        switch_to(thread, rights);
     } else if (__builtin_expect(waiting, 0)) {
         admit(rights);
     }

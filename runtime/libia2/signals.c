@@ -253,6 +253,7 @@ void ia2_signals_handler_left(struct ia2_thread *thread, ucontext_t *context) {
         return;
     }
     thread->in_handler = 0;
+    thread->switching = 0; /* that handler may have come in the middle of one, which nobody goes on with */
     if (thread->has_our_stack) {
         thread->our_stack = IA2_ALTERNATE_STACK;
         context->uc_stack = ia2_signals_stack(thread);

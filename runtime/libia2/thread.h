@@ -67,6 +67,9 @@ struct ia2_thread {
     bool rests_once; /* not after the next gate */
     bool closing;    /* memory is closed for this thread, among others */
     uint8_t guarded; /* parts of the runtime that want this thread ready for faults */
+    volatile uint8_t
+        switching; /* changes of what is open (mprotect) that have begun and not ended: each in a handler that came in
+                                  another */
 
     /* Touches of closed memory. */
     bool trap_flag;                       /* the program's own, before we set it */
