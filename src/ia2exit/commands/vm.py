@@ -16,15 +16,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rw", metavar="FOLDER", type=Path, action="append", default=[], help="writes in this folder reach the host")
     add("--timeout", metavar="SECONDS", type=_seconds, help="end the guest after so long (exit status 124)")
     add(
-        "--memory", metavar="MIB", type=_count, default=0, help="memory of the guest (half of the host's, at most 4096)"
+        "--memory",
+        metavar="MIB",
+        type=_memory,
+        default=0,
+        help="memory of the guest (half of the host's, at most 4096)",
     )
-    add("--cpus", metavar="N", type=_count, default=0, help="CPUs of the guest (the host's, at most 4)")
+    add("--cpus", metavar="N", type=_cpus, default=0, help="its CPUs (as many as the host's, at most 4)")
     add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number: expected 1 or more")
+#: What a kernel and its initramfs need, and what QEMU's machine takes.
+_LEAST_MEMORY = 256
+_MOST_CPUS = 255
+
+
+def _cpus(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= _MOST_CPUS:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 to {_MOST_CPUS} CPUs")
+    return int(text)
+
+
+def _memory(text: str) -> int:
+    from ia2exit.vm.boot import host_memory
+
+    most = host_memory()
+    if not text.isascii() or not text.isdecimal() or not _LEAST_MEMORY <= int(text) <= most:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected {_LEAST_MEMORY} to {most} MiB, which is what this host has"
+        )
     return int(text)
 
 
@@ -57,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _setup(args: argparse.Namespace) -> int:
-    """Fetch the kernel, and try the guest once; each missing piece is a line of its own."""
-    from ia2exit.vm import kernel, needs
+    """Fetch the kernel and unpack it; each missing piece is a line of its own."""
+    from ia2exit.vm import image, kernel, needs
 
     lacking = list(needs.missing())
     for need in lacking:
@@ -66,11 +86,13 @@ def _setup(args: argparse.Namespace) -> int:
     if lacking:
         return 2
     found = kernel.fetch(_say) if args.kernel is None else kernel.given(args.kernel)
+    _say("unpacking the image")
+    image.bootable(found)
     print(f"ia2exit: vm: ready: Linux {found.release} ({found.image})")
     return 0
 
 
 def _say(text: str) -> None:
-    """What is being done, a line each, where somebody looks: it takes a minute, once."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    """What is being done, a line each: it takes a minute, once."""
+    if sys.stderr is not None:
         print(f"ia2exit: vm: {text}", file=sys.stderr, flush=True)

@@ -1,8 +1,9 @@
 """The verb ``vm``: a command on an emulated CPU that has protection keys, over this machine's own file system.
 
-QEMU emulates the CPU, a Debian kernel of the plain flavour runs on it, virtme-ng boots that over the host's root.
-:mod:`.kernel` keeps the kernel, :mod:`.needs` knows what the host must have, :mod:`.boot` starts the machine,
-:mod:`.relay` passes streams and signals on; ``guest/`` is what runs inside.
+QEMU emulates the CPU, a Debian kernel of the plain flavour runs on it, virtme-ng makes the initramfs that gets at the
+host's root. :mod:`.kernel` keeps the kernel and :mod:`.image` unpacks it, :mod:`.needs` knows what the host must have,
+:mod:`.initramfs` makes the guest's first files, :mod:`.boot` starts the machine, :mod:`.relay` passes streams and
+signals on; ``guest/`` is what runs inside.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from ia2exit.vm.boot import BOOT_LIMIT, Machine, booted
 from ia2exit.vm.kernel import Kernel, cached, given
 from ia2exit.vm.needs import require
-from ia2exit.vm.relay import Ended, relay
+from ia2exit.vm.relay import Ended, held_streams, relay
 from ia2exit.vm.request import Request, check_command, check_writable
 
 __all__ = ["BOOT_LIMIT", "Ended", "Guest", "Kernel", "Machine", "run_in_guest"]
@@ -56,9 +57,11 @@ def run_in_guest(
         Ia2exitError: something that is needed is missing, or the guest did not come up.
     """
     check_command(command)
-    writable = [check_writable(path) for path in guest.writable]
+    writable = check_writable(guest.writable)
     require()
     kernel = cached() if guest.kernel is None else given(guest.kernel)
     machine = Machine(kernel, guest.memory, guest.cpus, writable)
-    with booted(machine, timeout) as running:
-        return relay(running, Request.of(command, environment))
+    with held_streams() as closed:
+        request = Request.of(command, environment, closed)
+        with booted(machine, timeout) as running:
+            return relay(running, request)

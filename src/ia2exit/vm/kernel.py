@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ia2exit.errors import Ia2exitError
+from ia2exit.vm.needs import tool
 
 #: The plain flavour: the "cloud" one lacks 9p.
 META_PACKAGE = "linux-image-amd64"
@@ -39,6 +40,11 @@ class Kernel:
     image: Path
     root: Path
     release: str
+
+    @property
+    def modules(self) -> Path:
+        """The folder of its modules."""
+        return self.root / "lib" / "modules" / self.release
 
 
 def cache_folder() -> Path:
@@ -84,6 +90,8 @@ def given(image: Path) -> Kernel:
             "(dpkg-deb -x FILE.deb FOLDER) and name its boot/vmlinuz"
         )
     _check_config(image, release)
+    if not (root / "lib" / "modules" / release / "modules.dep").is_file():
+        _depmod(root, release)  # a package that was only unpacked has none
     return Kernel(image, root, release)
 
 
@@ -97,7 +105,10 @@ def _release(image: Path) -> str:
     if head[0x202:0x206] != b"HdrS":
         raise Ia2exitError(f"{image}: not a Linux kernel for x86: expected a bzImage (vmlinuz) for --kernel")
     start = int.from_bytes(head[0x20E:0x210], "little") + 0x200
-    return head[start : head.find(b"\0", start)].split(b" ")[0].decode("ascii", "replace")
+    release = head[start : head.find(b"\0", start)].split(b" ")[0].decode("ascii", "replace")
+    if not release.isprintable() or not release or "/" in release:
+        raise Ia2exitError(f"{image}: does not say its release: expected a whole bzImage (vmlinuz) for --kernel")
+    return release
 
 
 def _check_config(image: Path, release: str) -> None:
@@ -124,10 +135,10 @@ def fetch(progress: Progress) -> Kernel:
     Raises:
         Ia2exitError: apt or dpkg is missing, or one of them failed.
     """
-    for tool, package in (("apt-get", "apt"), ("dpkg-deb", "dpkg")):
-        if shutil.which(tool) is None:
+    for name, package in (("apt-get", "apt"), ("apt-cache", "apt"), ("dpkg-deb", "dpkg")):
+        if tool(name) is None:
             raise Ia2exitError(
-                f"{tool}: not found: expected Debian's {package} to fetch the package {META_PACKAGE}; "
+                f"{name}: not found: expected Debian's {package} to fetch the package {META_PACKAGE}; "
                 "elsewhere name a kernel with `ia2exit vm --kernel VMLINUZ`"
             )
     progress(f"looking up {META_PACKAGE}")
@@ -142,10 +153,20 @@ def fetch(progress: Progress) -> Kernel:
             unpacked = Path(scratch) / "unpacked"
             _unpack(file, unpacked)
             progress("listing its modules")
-            _depmod(unpacked)
+            image = _only(unpacked, "boot/vmlinuz-*", package)
+            _depmod(unpacked, image.name.removeprefix("vmlinuz-"))
             _replace(unpacked, folder)
-    (image,) = folder.glob("boot/vmlinuz-*")
-    return given(image)
+    return given(_only(folder, "boot/vmlinuz-*", package))
+
+
+def _only(folder: Path, pattern: str, package: str) -> Path:
+    found = list(folder.glob(pattern))
+    if len(found) != 1:
+        raise Ia2exitError(
+            f"{package}: {len(found)} files {pattern} in it: expected one, as in Debian's kernels; "
+            "unpack it by hand and name its kernel with --kernel"
+        )
+    return found[0]
 
 
 def _replace(unpacked: Path, folder: Path) -> None:
@@ -157,26 +178,34 @@ def _replace(unpacked: Path, folder: Path) -> None:
 
 
 def _run(*command: str | Path, folder: Path | None = None) -> str:
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT,
-        check=False,
-    )
+    """A tool's standard output."""
+    shown = " ".join(map(str, command))
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Ia2exitError(f"{shown}: no end within {_LIMIT} s; run it by hand to see more") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise Ia2exitError(f"{' '.join(map(str, command))}: failed: {said}; run it by hand to see more")
+        raise Ia2exitError(f"{shown}: failed: {said}; run it by hand to see more")
     return done.stdout
 
 
 def _package() -> str:
     """The package that the meta package stands for, by the host's own apt configuration and lists."""
-    lines = _run("apt-cache", "depends", META_PACKAGE).splitlines()
+    try:
+        lines = _run("apt-cache", "depends", META_PACKAGE).splitlines()
+    except Ia2exitError:  # it knows no such package
+        lines = []
     names = [line.split()[-1] for line in lines if "Depends: linux-image-" in line]
     if not names:
         raise Ia2exitError(
@@ -189,30 +218,48 @@ def _package() -> str:
 def _download(package: str, folder: Path) -> Path:
     sandbox = ["-o", "APT::Sandbox::User=root"] if os.getuid() == 0 else []
     _run("apt-get", *sandbox, "-q", "download", package, folder=folder)
-    (file,) = folder.glob("*.deb")
-    return file
+    return _only(folder, "*.deb", package)
 
 
 def _unpack(package: Path, folder: Path) -> None:
     """The image, its configuration and the modules that a guest may want."""
-    process = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE)
-    try:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            # The idiom of PEP 706: Python before 3.11.4 has no filters; the package is signed by the distribution.
-            archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
-            archive.extractall(folder, members=(m for m in archive if _is_wanted(m.name)))
-    except (tarfile.TarError, OSError) as error:
-        raise Ia2exitError(f"{package.name}: cannot be unpacked: {error}; check the free space of {folder}") from None
-    finally:
-        if process.stdout:
-            process.stdout.close()
-        status = process.wait(timeout=_LIMIT)
-    if status not in (0, -13):  # the tail of the archive that nobody wanted: SIGPIPE
-        raise Ia2exitError(f"dpkg-deb --fsys-tarfile {package.name}: failed with status {status}; fetch it again")
+    with tempfile.TemporaryFile() as complaints:
+        unpacking = ["dpkg-deb", "--fsys-tarfile", str(package)]
+        process = subprocess.Popen(unpacking, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
+        wrong: Exception | None = None
+        try:
+            _extract(process, folder)
+        except (tarfile.TarError, OSError) as error:
+            wrong = error
+        finally:
+            if process.stdout:
+                process.stdout.close()
+            status = process.wait(timeout=_LIMIT)
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace").strip()
+    if status not in (0, -signal.SIGPIPE):  # SIGPIPE: the tail of the archive that nobody wanted
+        why = said.splitlines()[-1] if said else f"status {status}"
+        raise Ia2exitError(f"dpkg-deb --fsys-tarfile {package.name}: failed: {why}; run ia2exit vm --setup again")
+    if wrong is not None:
+        raise Ia2exitError(f"{package.name}: cannot be unpacked: {wrong}; check the free space of {folder}")
+
+
+def _extract(process: subprocess.Popen[bytes], folder: Path) -> None:
+    with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+        # The idiom of PEP 706: Python before 3.11.4 has no filters; the package is signed by the distribution.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        for member in archive:
+            if _is_wanted(member.name):
+                # Debian 13 has its modules in /usr/lib; here they lie in one place.
+                archive.extract(member.replace(name=_without_usr(member.name)), folder)
+
+
+def _without_usr(name: str) -> str:
+    return name.removeprefix("./").removeprefix("usr/")
 
 
 def _is_wanted(name: str) -> bool:
-    parts = name.removeprefix("./").removeprefix("usr/").split("/")
+    parts = _without_usr(name).split("/")
     if parts[0] == "boot":
         return parts[-1].startswith(("vmlinuz-", "config-"))
     if parts[:2] != ["lib", "modules"] or len(parts) < 4:
@@ -220,9 +267,8 @@ def _is_wanted(name: str) -> bool:
     return parts[3].startswith("modules.") or "/".join(parts[4:]).startswith(tuple(f"{m}/" for m in _MODULES))
 
 
-def _depmod(root: Path) -> None:
-    (modules,) = root.glob("lib/modules/*")
-    depmod = shutil.which("depmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+def _depmod(root: Path, release: str) -> None:
+    depmod = tool("depmod")
     if depmod is None:
         raise Ia2exitError("depmod: not found: expected Debian's package kmod; as root, run: apt-get install kmod")
-    _run(depmod, "-a", "-b", root, modules.name)
+    _run(depmod, "-a", "-b", root, release)

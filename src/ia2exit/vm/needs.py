@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from ia2exit.errors import Ia2exitError
 
-#: Tools that live where a plain user's PATH does not reach.
-_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+#: The emulator.
+QEMU = "qemu-system-x86_64"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Need:
 
 def tool(name: str) -> str | None:
     """The path of a program of the host, system folders included."""
-    return shutil.which(name, path=_PATH)
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 def _package(name: str, why: str, package: str, *others: str) -> Callable[[], Need]:
@@ -50,17 +50,17 @@ def _virtme() -> Need:
     return Need(
         "virtme-ng",
         spec.origin if spec else None,
-        "boots a kernel over this machine's own files",
+        "makes the guest's first files (its initramfs)",
         f"{sys.executable} -m pip install 'ia2exit[vm]', or: {sys.executable} -m pip install 'virtme-ng>=1.30,<2'",
     )
 
 
 #: One a line, in the order in which they are named when missing.
 _NEEDS: list[Callable[[], Need]] = [
-    _package("qemu-system-x86_64", "emulates a CPU with protection keys", "qemu-system-x86"),
-    _package("busybox", "the guest's first steps", "busybox-static", "busybox-static"),
+    _package(QEMU, "emulates a CPU with protection keys", "qemu-system-x86"),
+    _package("busybox", "takes the guest's first steps", "busybox-static", "busybox-static", "busybox.static"),
     _package("depmod", "lists the kernel's modules", "kmod"),
-    _package("modprobe", "loads them in the guest", "kmod"),
+    _package("modprobe", "finds those that the guest starts with", "kmod"),
     _package("file", "tells the kernel's release to virtme-ng", "file", "strings"),
     _virtme,
 ]

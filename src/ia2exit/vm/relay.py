@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 from ia2exit.errors import Ia2exitError
@@ -24,9 +22,13 @@ TIMED_OUT = 124
 _CHUNK = 1 << 16
 #: Bytes for the guest that may wait; standard input is not read while there are more.
 _PENDING = 1 << 20
-#: The guest is ended after so many SIGINT: a command that hears none of them, or a guest that hangs.
+#: A pipe that select(2) calls writable takes so many bytes without blocking (PIPE_BUF).
+_PIECE = 4096
+#: The guest is ended when so many interrupts in a row have not reached the command: it hangs.
 _PATIENCE = 3
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_INTERRUPT_KEY = b"\x03"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_PASSED_ON = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class About:
     keys: bool
     seconds: float
 
+    @classmethod
+    def parse(cls, text: bytes) -> About:
+        """From the payload of the frame ``UP``."""
+        told = dict(line.split("=", 1) for line in text.decode(errors="replace").splitlines())
+        return cls(told["kernel"], told["cpu"], told["keys"] == "1", float(told["seconds"]))
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -55,17 +63,6 @@ class Ended:
     about: About | None = None
 
 
-@dataclass
-class _State:
-    line: socket.socket
-    reader: channel.Reader = field(default_factory=channel.Reader)
-    pending: bytearray = field(default_factory=bytearray)
-    about: About | None = None
-    ended: Ended | None = None
-    input_open: bool = True
-    interrupts: int = 0
-
-
 def relay(running: Running, request: Request) -> Ended:
     """Wait for the agent, have it run the command, and be its terminal until it has ended.
 
@@ -73,42 +70,116 @@ def relay(running: Running, request: Request) -> Ended:
         Ia2exitError: the guest did not come up, or ended before the command did; status 124: its time was up.
     """
     with _wakeup() as woken:
-        line = _wait_for_agent(running, woken)
-        with line, _raw_terminal(request.terminal):
-            line.setblocking(False)
-            state = _State(line)
-            while state.ended is None:
-                _step(running, request, state, woken)
-            return state.ended
+        line = _Line(running)
+        with _progress(running) as show:
+            while line.about is None:
+                line.wait([woken], [], 0.5)
+                _check_interrupted(woken)
+                show()
+        if not line.about.keys:
+            raise failed(running, f"CPU and kernel have no protection keys (Linux {line.about.kernel})")
+        with _raw_terminal(request.terminal):
+            return _Relay(line, request, woken).run()
+
+
+class _Line:
+    """The socket to the agent: what waits to be sent, and what has arrived."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        running.line.setblocking(False)
+        self._reader = channel.Reader()
+        self._pending = bytearray()
+        #: Bytes for our own standard output and error that have not been written yet.
+        self.output = {1: bytearray(), 2: bytearray()}
+        self.about: About | None = None
+        self.ended: Ended | None = None
+        self.interrupts = 0
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        """One frame, when the guest will take it."""
+        self._pending += channel.frame(kind, payload)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more than enough waits to be sent."""
+        return len(self._pending) > _PENDING
+
+    def wait(self, wanted: list[int], taking: list[int], most: float) -> tuple[set[int], set[int]]:
+        """Wait for one of these descriptors, move what can be moved, for ``most`` seconds at most.
+
+        Raises:
+            Ia2exitError: the guest is gone, or its time is up.
+        """
+        fd = self.running.line.fileno()
+        hears = [] if any(self.output.values()) or self.ended else [fd]
+        if self.running.deadline is not None:
+            most = max(0.0, min(most, self.running.deadline - time.monotonic()))
+        ready, writable, _ = select.select([*wanted, *hears], [*taking, *([fd] if self._pending else [])], [], most)
+        if fd in writable:
+            self._push()
+        if fd in ready:
+            self._hear()
+        if self.ended is None:
+            self._check()
+        return set(ready), set(writable)
+
+    def _check(self) -> None:
+        """Raise where the guest's time is up."""
+        now, running = time.monotonic(), self.running
+        if running.deadline is not None and now > running.deadline:
+            raise failed(running, f"ended after {now - running.began:.0f} s, as --timeout says", TIMED_OUT)
+        if self.about is None and running.boot_deadline < now:
+            raise failed(running, f"the guest did not come up within {now - running.began:.0f} s")
+
+    def _push(self) -> None:
+        try:
+            del self._pending[: self.running.line.send(self._pending[:_CHUNK])]
+        except BlockingIOError:
+            pass
+        except OSError:  # it has gone: reading says so
+            self._pending.clear()
+
+    def _hear(self) -> None:
+        try:
+            data = self.running.line.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            when = "before the command did" if self.about else "while it was coming up"
+            raise failed(self.running, f"the guest ended {when}")
+        try:
+            for kind, payload in self._reader.feed(data):
+                self._understand(kind, payload)
+        except (ValueError, KeyError):
+            raise failed(self.running, "the guest's agent cannot be understood") from None
+
+    def _understand(self, kind: bytes, payload: bytes) -> None:
+        if kind == channel.UP:
+            self.about = About.parse(payload)
+        elif kind == channel.OUTPUT:
+            self.output[1] += payload
+        elif kind == channel.ERROR:
+            self.output[2] += payload
+        elif kind == channel.HEARD:
+            self.interrupts = 0
+        elif kind == channel.ENDED:
+            status = int(payload)
+            by_signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+            self.ended = Ended(None if by_signal else os.waitstatus_to_exitcode(status), by_signal, self.about)
+        elif kind == channel.FAILED:
+            raise failed(self.running, f"the command could not be started: {payload.decode(errors='replace')}")
 
 
 # ---- until the agent is there ----
 
 
-def _wait_for_agent(running: Running, woken: int) -> socket.socket:
-    with _progress(running) as show:
-        while True:
-            wanted: list[socket.socket | int] = [running.listener, woken]
-            ready, _, _ = select.select(wanted, [], [], 0.5)
-            if running.listener in ready:
-                return running.listener.accept()[0]
-            if woken in ready:
-                for number in os.read(woken, _CHUNK):
-                    if number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-                        raise Ia2exitError("vm: interrupted while the guest was coming up", 128 + number)
-            _check(running)
-            show()
-
-
-def _check(running: Running) -> None:
-    """Raise where the guest has ended, or its time is up."""
-    if running.process.poll() is not None:
-        raise failed(running, "the guest ended before the command did")
-    now = time.monotonic()
-    if running.deadline is not None and now > running.deadline:
-        raise failed(running, f"ended after {now - running.began:.0f} s, as --timeout says", TIMED_OUT)
-    if running.boot_deadline < now:
-        raise failed(running, f"the guest did not come up within {now - running.began:.0f} s")
+def _check_interrupted(woken: int) -> None:
+    for number in _numbers(woken):
+        if number in _ENDING:
+            raise Ia2exitError("vm: interrupted while the guest was coming up", 128 + number)
 
 
 @contextmanager
@@ -143,91 +214,91 @@ class Progress:
 # ---- while it runs ----
 
 
-def _step(running: Running, request: Request, state: _State, woken: int) -> None:
-    wanted: list[socket.socket | int] = [state.line, woken]
-    if state.about and state.input_open and len(state.pending) < _PENDING:
-        wanted.append(0)
-    left = 1.0 if running.deadline is None else max(0.0, min(1.0, running.deadline - time.monotonic()))
-    ready, writable, _ = select.select(wanted, [state.line] if state.pending else [], [], left)
-    if state.line in ready:
-        _hear(running, request, state)
-    if state.ended is not None:
-        return
-    if woken in ready:
-        _signals(running, state, woken)
-    if 0 in ready:
-        _read_input(state)
-    if writable or state.pending:
-        with suppress(BlockingIOError):
-            del state.pending[: state.line.send(state.pending)]
-    _check(running)
+class _Relay:
+    """Between our standard streams and the line."""
 
+    def __init__(self, line: _Line, request: Request, woken: int) -> None:
+        self._line = line
+        self._request = request
+        self._woken = woken
+        self._input_open = True
+        line.send(channel.RUN, request.encode())
 
-def _hear(running: Running, request: Request, state: _State) -> None:
-    try:
-        data = state.line.recv(_CHUNK)
-    except BlockingIOError:
-        return
-    except OSError:
-        data = b""
-    if not data:
-        raise failed(running, "the guest ended before the command did")
-    for kind, payload in state.reader.feed(data):
-        if kind == channel.UP:
-            running.boot_deadline = float("inf")
-            state.about = About(**json.loads(payload))
-            state.pending += channel.frame(channel.RUN, request.encode())
-        elif kind == channel.OUTPUT:
-            _write(1, payload, state)
-        elif kind == channel.ERROR:
-            _write(2, payload, state)
-        elif kind == channel.ENDED:
-            status = int(payload)
-            by_signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-            state.ended = Ended(None if by_signal else os.waitstatus_to_exitcode(status), by_signal, state.about)
-        elif kind == channel.FAILED:
-            raise failed(running, f"the command could not be started: {payload.decode(errors='replace')}")
+    def run(self) -> Ended:
+        """Until the command has ended, and all that it wrote is written."""
+        line = self._line
+        while line.ended is None or any(line.output.values()):
+            writing = [fd for fd, data in line.output.items() if data]
+            reading = [0] if self._reads_input() else []
+            ready, writable = line.wait([self._woken, *reading], writing, 1.0)
+            for fd in writing:
+                if fd in writable:
+                    self._write(fd)
+            if self._woken in ready:
+                self._signals()
+            if 0 in ready and reading:
+                self._read_input()
+        return line.ended
 
+    def _reads_input(self) -> bool:
+        """Whether to read standard input now; a terminal's only in the foreground: else reading would stop us."""
+        if not self._input_open or self._line.is_full or self._line.ended:
+            return False
+        return not os.isatty(0) or _in_foreground()
 
-def _write(fd: int, data: bytes, state: _State) -> None:
-    """To one of our own streams; where nobody reads it any more, the command hears of that as it would here."""
-    view = memoryview(data)
-    while view:
+    def _write(self, fd: int) -> None:
+        """Some of what waits for one of our own streams; where nobody reads it any more, the command is told."""
+        waiting = self._line.output[fd]
         try:
-            view = view[os.write(fd, view) :]
+            del waiting[: os.write(fd, waiting[:_PIECE])]
         except BlockingIOError:
-            select.select([], [fd], [], 1.0)
-        except BrokenPipeError:
-            state.pending += channel.frame(channel.SIGNAL, b"%d" % signal.SIGPIPE)
+            pass
+        except OSError:
+            waiting.clear()
+            self._line.send(channel.UNREAD, b"%d" % fd)
+
+    def _read_input(self) -> None:
+        try:
+            data = os.read(0, _CHUNK)
+        except BlockingIOError:
             return
-        except OSError:  # closed: as for a command here, that is its own affair
-            return
+        except OSError:  # not open for reading, or a terminal that has gone
+            data = b""
+        self._input_open = bool(data)
+        self._line.send(channel.INPUT if data else channel.END_OF_INPUT, data)
+        if self._request.terminal:
+            self._count_interrupts(data.count(_INTERRUPT_KEY))
 
+    def _signals(self) -> None:
+        for number in _numbers(self._woken):
+            if number == signal.SIGWINCH and self._request.terminal:
+                columns, rows = os.get_terminal_size(1)
+                self._line.send(channel.SIZE, b"%d %d" % (rows, columns))
+            elif number in _PASSED_ON:
+                self._line.send(channel.SIGNAL, b"%d" % number)
+                self._count_interrupts(number == signal.SIGINT)
 
-def _read_input(state: _State) -> None:
-    try:
-        data = os.read(0, _CHUNK)
-    except BlockingIOError:
-        return
-    except OSError:  # closed, or a terminal that has gone
-        data = b""
-    state.input_open = bool(data)
-    state.pending += channel.frame(channel.INPUT, data) if data else channel.frame(channel.END_OF_INPUT)
-
-
-def _signals(running: Running, state: _State, woken: int) -> None:
-    for number in os.read(woken, _CHUNK):
-        if number == signal.SIGWINCH and os.isatty(1):
-            columns, rows = os.get_terminal_size(1)
-            state.pending += channel.frame(channel.SIZE, b"%d %d" % (rows, columns))
-        elif number in _PASSED_ON:
-            state.pending += channel.frame(channel.SIGNAL, b"%d" % number)
-            state.interrupts += number == signal.SIGINT
-            if state.interrupts >= _PATIENCE:
-                raise failed(running, "interrupted", 128 + signal.SIGINT)
+    def _count_interrupts(self, more: int) -> None:
+        self._line.interrupts += more
+        if self._line.interrupts >= _PATIENCE:
+            raise failed(self._line.running, "interrupted, and the guest does not answer", 128 + signal.SIGINT)
 
 
 # ---- the calling process ----
+
+
+def _in_foreground() -> bool:
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:  # not our controlling terminal: reading does not stop us
+        return True
+
+
+def _numbers(woken: int) -> bytes:
+    try:
+        return os.read(woken, _CHUNK)
+    except BlockingIOError:
+        return b""
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
@@ -236,11 +307,13 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _wakeup() -> Iterator[int]:
-    """The read end of a pipe that gets the number of each signal that is passed on."""
+    """The read end of a pipe that gets the number of each signal that is passed on; ignored ones stay ignored."""
     read, write = os.pipe()
+    os.set_blocking(read, False)
     os.set_blocking(write, False)
-    before = {number: signal.signal(number, _nothing) for number in (*_PASSED_ON, signal.SIGWINCH)}
-    old = signal.set_wakeup_fd(write)
+    wanted = [number for number in (*_PASSED_ON, signal.SIGWINCH) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _nothing) for number in wanted}
+    old = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
         yield read
     finally:
@@ -266,3 +339,17 @@ def _raw_terminal(wanted: bool) -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def held_streams() -> Iterator[list[int]]:
+    """The standard streams that are closed, for as long as something is open in their place: else a socket would be."""
+    closed = []
+    try:
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+            closed.append(fd)
+        os.close(fd)
+        yield closed
+    finally:
+        for fd in closed:
+            os.close(fd)
