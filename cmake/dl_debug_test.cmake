@@ -138,8 +138,7 @@ add_dependencies(dl_debug dl_debug_test_program dl_debug_probe dl_debug_stray dl
 set(DL_DEBUG_PHASE2 $<TARGET_FILE:dl_debug> --jobs 1 --filter "dl_debug/transitions_*")
 add_custom_target(dl_debug_exit_phase2 COMMAND ${DL_DEBUG_PHASE2} DEPENDS dl_debug USES_TERMINAL VERBATIM)
 add_test(NAME dl_debug_exit_phase2 COMMAND ${DL_DEBUG_PHASE2})
-# Many runs in one test, and it runs on an emulated CPU, too.
-set_tests_properties(dl_debug_exit_phase2 PROPERTIES TIMEOUT 1200 FAIL_REGULAR_EXPRESSION "Tested: 0 ")
+set_tests_properties(dl_debug_exit_phase2 PROPERTIES TIMEOUT 600 FAIL_REGULAR_EXPRESSION "Tested: 0 ")
 
 # ---- one ctest for each test ----------------------------------------------------------------------------------------
 
@@ -150,7 +149,8 @@ foreach(source IN LISTS DL_DEBUG_SUITE)
   foreach(test IN LISTS tests)
     string(REGEX REPLACE "^Test\\(dl_debug, ([a-z0-9_]+)\\).*" "\\1" test "${test}")
     add_test(NAME dl_debug_${test} COMMAND dl_debug --jobs 1 --filter dl_debug/${test})
-    set_tests_properties(dl_debug_${test} PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT}
+    # They run on an emulated CPU, too.
+    set_tests_properties(dl_debug_${test} PROPERTIES TIMEOUT 600
       FAIL_REGULAR_EXPRESSION "Tested: 0 ")
   endforeach()
 endforeach()

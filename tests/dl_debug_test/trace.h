@@ -28,7 +28,7 @@ struct trace *trace_scenario(const char *scenario);
 /* The same with a backend and a mode. */
 struct trace *trace_program_as(const char *program, const char *argument, struct way way);
 
-/* The backends that this machine has, `none` first; ends with NULL. */
+/* The backends that this machine has, `none` first; only pku where DL_DEBUG_BACKENDS says so. Ends with NULL. */
 const char *const *backends(void);
 void trace_free(struct trace *trace);
 

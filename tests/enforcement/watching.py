@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -131,7 +131,7 @@ class Outcome:
         """All that anybody sees who does not look at the trace."""
         return self.status, self.stdout, self.stderr
 
-    @property
+    @cached_property
     def events(self) -> list[AnyEvent]:
         """The lines, decoded."""
         return [parse(line) for line in self.lines]

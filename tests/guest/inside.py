@@ -1,6 +1,6 @@
 """Runs where there are protection keys, in the guest or natively: the tests of enforcement with the backend ``pku``.
 
-    python -m tests.guest.inside BUILD RESULTS
+    python -m tests.guest.inside guest|native BUILD RESULTS
 
 Twice: first with the runtime as it is, and all must pass. Then with one that closes nothing (``BUILD/unswitched``): of
 those marked ``enforces`` each must fail, and the others of a control group must pass, or that failing would prove
@@ -17,11 +17,13 @@ from pathlib import Path
 from .place import write_place
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Tests of the C suites that are about enforcement.
-C_TESTS = "^(dl_debug_exit_phase2|unit_switch|unit_guard)$"
-#: The one of them whose program loads the runtime that the environment names.
-C_ENFORCING = "^dl_debug_exit_phase2$"
+#: Tests of the C suites that are about enforcement; some of them in programs that load the runtime that the environment
+#: names.
+C_ENFORCING = "^dl_debug_transitions_of_"
+C_TESTS = f"{C_ENFORCING}|^unit_switch$|^unit_guard$"
 PYTHON_TESTS = ["tests/pku", "tests/enforcement"]
+#: What says that memory is closed, in each mode; and all the rest in one mode, where emulation takes its time.
+CHOICE = {"guest": "pku and (enforces or enforced)", "native": "pku"}
 #: A debugger's view: the sessions of the docs, and PKRU decoded by key.
 DEBUGGER_TESTS = ["tests/unit/test_debugger_verb.py", "tests/unit/test_debugger_panels.py"]
 DEBUGGER_CHOICE = "test_the_recipe or (test_the_rights_of_a_destructor and pku)"
@@ -33,16 +35,17 @@ LIMIT = 3000
 
 def main() -> int:
     """Run both passes and count. Returns 0 when all of it could be run; what it says is for the lane to judge."""
-    build, results = (Path(argument).resolve() for argument in sys.argv[1:3])
+    lane = sys.argv[1]
+    build, results = (Path(argument).resolve() for argument in sys.argv[2:4])
     write_place(results)
     unswitched = build / "unswitched" / "libia2.so"
     c_tests(build, results / "c.xml", C_TESTS)
-    pytest(build, results / "python.xml", [*PYTHON_TESTS, "-k", "pku"])
+    pytest(build, results / "python.xml", [*PYTHON_TESTS, "-m", CHOICE[lane]])
     pytest(build, results / "debugger.xml", [*DEBUGGER_TESTS, "-k", DEBUGGER_CHOICE])
     c_tests(build, results / "c-unswitched.xml", C_ENFORCING, LD_LIBRARY_PATH=str(unswitched.parent))
-    proof = [*PYTHON_TESTS, "-m", "enforces", "-k", "pku", "--tb=no", "-rN"]
+    proof = [*PYTHON_TESTS, "-m", "pku and enforces", "--tb=no", "-rN"]
     pytest(build, results / "python-unswitched.xml", proof, IA2EXIT_TEST_RUNTIME=str(unswitched))
-    control = [CONTROL_GROUP, "-m", "not enforces", "-k", "pku"]
+    control = [CONTROL_GROUP, "-m", "pku and not enforces"]
     pytest(build, results / "control.xml", control, IA2EXIT_TEST_RUNTIME=str(unswitched))
     with (results / "steps.json").open("wb") as counted:
         steps = [build / "tests" / "pku" / "steps", build / "libia2.so", build / "tests" / "pku" / "alternating"]
@@ -51,13 +54,29 @@ def main() -> int:
 
 
 def _environment(build: Path, **more: str) -> dict[str, str]:
-    given = {"IA2EXIT_PKU": "1", "IA2EXIT_LIBDIR": str(build), "PYTHONPATH": str(ROOT / "src")}
+    given = {
+        "IA2EXIT_PKU": "1",
+        "DL_DEBUG_BACKENDS": "pku",
+        "IA2EXIT_LIBDIR": str(build),
+        "PYTHONPATH": str(ROOT / "src"),
+    }
     return {**os.environ, **given, **more}
 
 
 def c_tests(build: Path, report: Path, which: str, **environment: str) -> None:
     """Some of the C tests, through ctest."""
-    command = ["ctest", "--no-tests=error", "-R", which, "--timeout", str(LIMIT), "--output-junit", str(report)]
+    command = [
+        "ctest",
+        "--no-tests=error",
+        "-j",
+        str(os.cpu_count() or 1),
+        "-R",
+        which,
+        "--timeout",
+        str(LIMIT),
+        "--output-junit",
+        str(report),
+    ]
     subprocess.run(command, cwd=build, env=_environment(build, **environment), timeout=LIMIT, check=False)
 
 

@@ -51,7 +51,7 @@ def _run(name: str, build: Path) -> int:
         (results / "skipped").write_text(why)
         print(f"lane {name}: skipped: {why}")
         return 1 if IN_CI and name == "guest" else 0
-    inside = [sys.executable, "-m", "tests.guest.inside", str(build), str(results)]
+    inside = [sys.executable, "-m", "tests.guest.inside", name, str(build), str(results)]
     vm = [sys.executable, "-m", "ia2exit", "vm", "--rw", str(results), "--timeout", str(LIMIT), "--"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     began = time.monotonic()

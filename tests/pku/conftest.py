@@ -23,3 +23,12 @@ collect_ignore_glob = [] if _flags >= NEEDED or os.environ.get("IA2EXIT_PKU") ==
 def protection_keys() -> None:
     """Fail, rather than skip, on a machine without protection keys."""
     assert _flags >= NEEDED, f"IA2EXIT_PKU=1, but this CPU or kernel has no {', '.join(sorted(NEEDED - _flags))}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All here are with that backend, whatever mode they are in."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker("pku")
+            item.add_marker("enforced")
