@@ -65,26 +65,27 @@ def _environment(build: Path, **more: str) -> dict[str, str]:
 
 def c_tests(build: Path, report: Path, which: str, **environment: str) -> None:
     """Some of the C tests, through ctest."""
-    command = [
-        "ctest",
-        "--no-tests=error",
-        "-j",
-        str(os.cpu_count() or 1),
-        "-R",
-        which,
-        "--timeout",
-        str(LIMIT),
-        "--output-junit",
-        str(report),
-    ]
-    subprocess.run(command, cwd=build, env=_environment(build, **environment), timeout=LIMIT, check=False)
+    jobs = str(os.cpu_count() or 1)
+    options = ["--no-tests=error", "-j", jobs, "-R", which, "--timeout", str(LIMIT), "--output-junit", str(report)]
+    _run(["ctest", *options], build, report, _environment(build, **environment))
 
 
 def pytest(build: Path, report: Path, selection: list[str], **environment: str) -> None:
     """Some of the Python tests; the emulated CPU is slow, so no test is ended for that."""
     options = ["-q", "-n", str(os.cpu_count() or 1), "-p", "no:cacheprovider", "--timeout", str(LIMIT)]
     command = [sys.executable, "-m", "pytest", *options, f"--junitxml={report}", *selection]
-    subprocess.run(command, cwd=ROOT, env=_environment(build, **environment), timeout=LIMIT, check=False)
+    _run(command, ROOT, report, _environment(build, **environment))
+
+
+def _run(command: list[str], folder: Path, report: Path, environment: dict[str, str]) -> None:
+    """What is meant to fail goes into a file beside its report: nobody should take it for a failure."""
+    if not report.stem.endswith("-unswitched"):
+        subprocess.run(command, cwd=folder, env=environment, timeout=LIMIT, check=False)
+        return
+    said = report.with_suffix(".log")
+    print(f"{report.stem}: with a runtime that closes nothing; each must fail, and says so in {said}", flush=True)
+    with said.open("wb") as log:
+        subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, timeout=LIMIT, check=False)
 
 
 if __name__ == "__main__":
