@@ -22,6 +22,7 @@ from rich.table import Table
 
 from .inside import ROOT
 from .judging import Lane, judge, judge_host
+from .parts import why_no_guest
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 #: Seconds until a guest is ended: a machine that is busy with other things is slow.
@@ -69,18 +70,10 @@ def _run(name: str, build: Path) -> int:
 
 def _why_not(name: str) -> str | None:
     """Why a lane cannot run here; None: it can."""
-    from ia2exit.errors import Ia2exitError
-    from ia2exit.vm import kernel, needs
-
     if name == "native":
         flags = Path("/proc/cpuinfo").read_text().split()
         return None if "ospke" in flags else "this CPU or kernel has no protection keys"
-    try:
-        needs.require()
-        kernel.cached()
-    except Ia2exitError as error:
-        return str(error)
-    return None
+    return why_no_guest()
 
 
 # ---- telling ----

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ia2exit.errors import Ia2exitError
-from ia2exit.vm import kernel, needs
+from ia2exit.vm import kernel
+
+from .parts import why_no_guest
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds for a guest, on a machine that is busy with other things.
@@ -24,18 +25,9 @@ LIMIT = 280
 ASK = Path(__file__).resolve().parent / "asking.py"
 
 
-def _why_not() -> str | None:
-    try:
-        needs.require()
-        kernel.cached()
-    except Ia2exitError as error:
-        return str(error)
-    return None
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _parts() -> None:
-    why = _why_not()
+    why = why_no_guest()
     if why is not None:
         pytest.skip(why)
 
