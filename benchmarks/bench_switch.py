@@ -59,14 +59,11 @@ def main() -> int:
             system_calls(f"{OBJECTS} owners by turns, 50 times", [str(program), "50"], Path(folder)),
         ]
         idle, count = objects.build_idle(Path(folder), IDLE, OBJECTS)
+        idle_map = exit_map(Path(IDLE[0]).name, idle, Path(folder))
+        does_nothing = f"{count} objects of the distribution, does nothing"
+        calls.append(system_calls(does_nothing, [str(idle)], Path(folder), IA2_EXIT_MAP=idle_map))
         starts = [
-            start_to_end(
-                f"{count} objects of the distribution, does nothing",
-                [str(idle)],
-                STARTS,
-                START_LIMIT,
-                IA2_EXIT_MAP=exit_map(Path(IDLE[0]).name, idle, Path(folder)),
-            ),
+            start_to_end(does_nothing, [str(idle)], STARTS, START_LIMIT, IA2_EXIT_MAP=idle_map),
             start_to_end(f"{OBJECTS} tiny libraries, does nothing", [str(program)], STARTS, None),
         ]
         starts += [real_program(each, Path(folder)) for each in REAL if Path(each[0]).exists()]
@@ -97,11 +94,11 @@ def one_owner(command: Sequence[str]) -> Result:
     )
 
 
-def system_calls(what: str, command: Sequence[str], folder: Path) -> Result:
+def system_calls(what: str, command: Sequence[str], folder: Path, **more: str) -> Result:
     """The mprotect calls of a run, over what its changes of owner and its objects allow."""
     trace = folder / "trace"
     trace.unlink(missing_ok=True)
-    output(command, env=preloaded_environment(IA2_TRACE_EXIT=str(trace), **ENFORCED))
+    output(command, env=preloaded_environment(IA2_TRACE_EXIT=str(trace), **ENFORCED, **more))
     events = [parse(line) for line in trace.read_bytes().splitlines()]
     owners = [event.owner for event in events if isinstance(event, Enter)]
     changes = sum(left != right for left, right in zip([None, *owners], owners, strict=False))

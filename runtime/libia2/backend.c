@@ -14,6 +14,7 @@
 static _Atomic bool closing;
 static ia2_lock lock;  /* of the change between open and closed: with protection keys several threads may want it */
 static uint32_t users; /* threads that want memory closed; only under the lock */
+static struct ia2_thread *lingering; /* the process is about to end in it */
 
 static const struct ia2_closer *closer(void) {
     return ia2_sealed.backend == IA2_BACKEND_PKU ? &ia2_close_pku : &ia2_close_mprotect;
@@ -38,12 +39,33 @@ static const char *begin_locked(struct ia2_thread *thread) {
     return wrong;
 }
 
+static void end_locked(struct ia2_thread *thread) {
+    if (--users == 0) {
+        closer()->end();
+        atomic_store_explicit(&closing, false, memory_order_relaxed);
+        ia2_signals_give_back();
+        IA2_PROBE_OPEN(thread);
+    }
+}
+
+/* A destructor after all: one that a stream's callback runs, by dlclose. Only under the lock. */
+static void stop_lingering(void) {
+    if (lingering) {
+        lingering = NULL;
+        end_locked(ia2_self());
+    }
+}
+
 const char *ia2_close_begin(struct ia2_thread *thread) {
     if (!ia2_sealed.enforcing || ia2_sealed.allow_all) {
         return "nothing is enforced";
     }
     if (thread->closing) {
         return NULL;
+    }
+    if (lingering && ia2_lock_take(&lock)) {
+        stop_lingering();
+        ia2_lock_give(&lock);
     }
     const char *wrong = ia2_thread_slot(thread) == 0 ? "too many threads" : closer()->may_begin();
     if (!wrong && !ia2_lock_take(&lock)) {
@@ -68,15 +90,25 @@ void ia2_close_end(struct ia2_thread *thread) {
     }
     thread->closing = false;
     closer()->stop_resting(thread);
-    if (--users == 0) {
-        closer()->end();
-        atomic_store_explicit(&closing, false, memory_order_relaxed);
-        ia2_signals_give_back();
-        IA2_PROBE_OPEN(thread);
-    }
+    end_locked(thread);
     ia2_signals_guard_thread(thread, false);
     ia2_lock_give(&lock);
 }
+
+bool ia2_close_linger(struct ia2_thread *thread) {
+    if (!thread->closing || !ia2_lock_take(&lock)) {
+        return false;
+    }
+    if (users == 1 && closer()->linger()) {
+        thread->closing = false;
+        lingering = thread;
+        IA2_PROBE_OPEN(thread);
+    }
+    ia2_lock_give(&lock);
+    return lingering != NULL;
+}
+
+bool ia2_close_lingers(void) { return lingering != NULL; }
 
 void ia2_close_when_idle(struct ia2_thread *thread) {
     if (thread->closing && thread->depth == 0 && thread->unloading == 0 && thread->finalising == 0 && !ia2_exiting()) {

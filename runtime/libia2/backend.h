@@ -25,6 +25,10 @@ const char *ia2_backend_choose(const char *wanted);
 const char *ia2_close_begin(struct ia2_thread *thread);
 /* Opens everything again. */
 void ia2_close_end(struct ia2_thread *thread);
+/* The last destructor of the process has run, in the calling thread: what is closed may stay so until it is touched, or until the first
+ * system call, for nearly always nothing follows but the end of the process. False: that cannot be had, ia2_close_end() must open it. */
+bool ia2_close_linger(struct ia2_thread *thread);
+bool ia2_close_lingers(void);
 /* The same, where no destructor of this thread runs, no dlclose of it is under way, and the process does not exit. */
 void ia2_close_when_idle(struct ia2_thread *thread);
 bool ia2_is_closing(void);
@@ -53,7 +57,8 @@ const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *
 /* The rights of the code around that call again: of the destructor that it interrupted, or those between destructors. */
 void ia2_close_leave(struct ia2_thread *thread, const struct ia2_rights *outer);
 
-/* Is that a page of the running destructor's own compartment, whose turn had not come yet? Then it is open now. Backend mprotect. */
+/* Is that a page of the running destructor's own compartment, whose turn had not come yet, or does memory linger? Then it is open now.
+ * Backend mprotect. */
 bool ia2_close_admits(uintptr_t address);
 /* Opens all such pages: the kernel is about to look at some, and would not wait. */
 void ia2_close_admit_all(void);

@@ -9,6 +9,7 @@ struct ia2_closer {
     const char *(*may_begin)(void); /* NULL, or why memory cannot be closed now */
     void (*begin)(void);            /* closes every piece */
     void (*end)(void);              /* opens every piece */
+    bool (*linger)(void);           /* opens each when it is touched; false: it cannot */
     void (*rest)(
         struct ia2_thread *thread); /* from now on the thread has shared memory only, between its destructors */
     void (*stop_resting)(struct ia2_thread *thread);

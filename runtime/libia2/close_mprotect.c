@@ -90,6 +90,17 @@ static void end(void) {
     ia2_unpark_others();
 }
 
+/* Needs dispatch: the kernel does not fault. */
+static bool linger(void) {
+    if (!ia2_dispatch_armed() || ia2_others_are_parked()) {
+        return false;
+    }
+    ia2_alone.owner = IA2_NOT_ALONE;
+    open_now = (struct ia2_rights){.all = true};
+    waiting = true;
+    return true;
+}
+
 static void rest(struct ia2_thread *thread) { (void)thread; }
 
 static void stop_resting(struct ia2_thread *thread) {
@@ -121,7 +132,7 @@ static void open_early(const struct ia2_rights *rights) {
 
 bool ia2_close_admits(uintptr_t address) {
     struct ia2_piece *piece = waiting ? (struct ia2_piece *)ia2_piece_known_at(address) : NULL;
-    if (!piece || piece->state != CLOSED || piece->compartment != open_now.owner) {
+    if (!piece || piece->state != CLOSED || (piece->compartment != open_now.owner && !open_now.all)) {
         return false;
     }
     wanted_early[piece->slot / 64] |= 1ul << piece->slot % 64;
@@ -130,10 +141,12 @@ bool ia2_close_admits(uintptr_t address) {
 }
 
 void ia2_close_admit_all(void) {
-    if (waiting) {
+    if (waiting && open_now.all) {
+        change_all(open_piece);
+    } else if (waiting) {
         each_piece(open_now.owner, open_piece);
-        waiting = false;
     }
+    waiting = false;
 }
 
 /* ---- switching ---- */
@@ -243,6 +256,7 @@ const struct ia2_closer ia2_close_mprotect = {
     .may_begin = may_begin,
     .begin = begin,
     .end = end,
+    .linger = linger,
     .rest = rest,
     .stop_resting = stop_resting,
     .enter = enter,

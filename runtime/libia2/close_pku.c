@@ -8,10 +8,10 @@
 #include "dispatch.h"
 #include "gate.h"
 #include "objects.h"
+#include "redirect.h"
 #include "run.h"
 #include "signals.h"
 #include "system.h"
-#include "takeover.h"
 #include "tally.h"
 #include "vault.h"
 
@@ -177,10 +177,14 @@ static bool is_closed(const struct ia2_thread *thread, const struct ia2_piece *p
     return piece->state != 0;
 }
 
+/* Opening takes one instruction. */
+static bool linger(void) { return false; }
+
 const struct ia2_closer ia2_close_pku = {
     .may_begin = may_begin,
     .begin = begin,
     .end = end,
+    .linger = linger,
     .rest = rest,
     .stop_resting = stop_resting,
     .enter = enter,

@@ -69,8 +69,7 @@ static int trampoline_to(uintptr_t address) {
     return -1;
 }
 
-/* Lets the interrupted code make its call unseen, and whatever comes after it until interception is switched on again. */
-static void step_aside(ucontext_t *context) {
+void ia2_dispatch_step_aside(ucontext_t *context) {
     ia2_dispatch_selector = 0;
     context->uc_mcontext.gregs[REG_RIP] -= INSTRUCTION;
 }
@@ -79,7 +78,7 @@ static void send_to_trampoline(ucontext_t *context, bool rearm) {
     greg_t *registers = context->uc_mcontext.gregs;
     int slot = trampoline_to((uintptr_t)registers[REG_RIP]);
     if (slot < 0) {
-        step_aside(context);
+        ia2_dispatch_step_aside(context);
         return;
     }
     const char *table = rearm ? ia2_rearm_trampolines : ia2_trampolines;
@@ -225,7 +224,7 @@ void ia2_dispatch_handle(siginfo_t *info, ucontext_t *context) {
                                   {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX], registers[REG_R10],
                                    registers[REG_R8], registers[REG_R9]}};
     if (info->si_arch != AUDIT_ARCH_X86_64) {
-        step_aside(context);
+        ia2_dispatch_step_aside(context);
         return;
     }
     switch (call.number) {
@@ -248,7 +247,7 @@ void ia2_dispatch_handle(siginfo_t *info, ucontext_t *context) {
         break;
     case SYS_URETPROBE:
     case SYS_UPROBE:
-        step_aside(context);
+        ia2_dispatch_step_aside(context);
         break;
     default:
         answer(context, &call);

@@ -27,6 +27,10 @@ void ia2_dispatch_disarm(void);
  * kind SYS_USER_DISPATCH is the program's. */
 bool ia2_dispatch_armed(void);
 
+/* For the same handler: lets the interrupted code make its call itself, and whatever comes after it until interception is switched on
+ * again. */
+void ia2_dispatch_step_aside(ucontext_t *context);
+
 /* What the kernel looks at before each system call: 0 performs it, 1 sends SIGSYS. Readable under every PKRU. */
 extern __thread char ia2_dispatch_selector;
 

@@ -1,5 +1,6 @@
 /* From the first sign that the process exits to the last of its destructors. */
 #include "backend.h"
+#include "dispatch.h"
 #include "events.h"
 #include "map.h"
 #include "objects.h"
@@ -45,8 +46,12 @@ void ia2_exit_begin(enum ia2_exit_how how, int status) {
 
 void ia2_exit_end(void) {
     struct ia2_thread *thread = ia2_self();
+    if (ia2_exiting() && ia2_close_linger(thread)) {
+        (void)ia2_dispatch_intercept(true);
+        return; /* signals stay taken: ours are how memory opens */
+    }
     ia2_close_end(thread);
-    if (ia2_exiting() && (ia2_sealed.watching || ia2_sealed.enforcing)) {
+    if (ia2_exiting() && ia2_sealed.enforcing && !ia2_sealed.watching) { /* else a fault at the end of stdio is told, too */
         ia2_signals_guard_thread(thread, false);
         ia2_signals_give_back();
     }

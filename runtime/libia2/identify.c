@@ -138,12 +138,18 @@ static void find_ranges(struct ia2_object *object, const ElfW(Phdr) *headers, si
     object->range_count = object->why_not ? 0 : (uint8_t)found;
 }
 
-void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
+void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info, bool at_start) {
+    struct ia2_dynamic tables;
     int claim = -1;
     object->base = info->dlpi_addr;
     read_headers(object, info->dlpi_phdr, info->dlpi_phnum, &claim);
     find_path(object, info);
     find_ranges(object, info->dlpi_phdr, info->dlpi_phnum);
+    ia2_dynamic_read(object, &tables);
+    object->soname = tables.soname;
+    if (at_start && !allocator && ia2_symbol_is_defined(&tables, "malloc")) {
+        allocator = object;
+    }
     object->decided_by = IA2_BY_UNLISTED;
     if (claim >= 0) {
         object->decided_by = IA2_BY_NOTE;
@@ -154,22 +160,9 @@ void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info) {
     }
 }
 
-static const char *soname_of(const struct ia2_object *object) {
-    struct ia2_dynamic tables;
-    ia2_dynamic_read(object, &tables);
-    return tables.soname;
-}
-
-void ia2_find_malloc(uint32_t highest) {
-    for (uint32_t slot = 1; slot <= highest && !allocator; slot++) {
-        if (ia2_symbol_is_defined(ia2_object(slot), "malloc")) {
-            allocator = ia2_object(slot);
-        }
-    }
-}
-
-static bool shared_by_default(const struct ia2_object *object, const char *soname) {
+static bool shared_by_default(const struct ia2_object *object) {
     const char *base = ia2_base_name(object->path);
+    const char *soname = object->soname;
     for (const char *const *pattern = ia2_shared_patterns; *pattern; pattern++) {
         bool whole = false;
         for (const char *at = *pattern; *at; at++) {
@@ -199,13 +192,14 @@ static uint16_t own_compartment(void) {
     return (uint16_t)id;
 }
 
-static const struct ia2_map_object *find_listed(const struct ia2_object *object, const char *soname) {
-    const char *name = soname ? soname : ia2_base_name(object->path);
+static const struct ia2_map_object *find_listed(const struct ia2_object *object) {
+    const char *name = object->soname ? object->soname : ia2_base_name(object->path);
     return ia2_map_find(object->build_id, object->build_id_size, name);
 }
 
 const struct ia2_map_object *ia2_find_listed(const ElfW(Ehdr) *header, const struct link_map *map) {
     struct ia2_object object = {.base = map->l_addr, .dynamic = map->l_ld, .path = map->l_name};
+    struct ia2_dynamic tables;
     int claim;
     /* Only headers that are certainly mapped: some tools put them elsewhere in the file. The table knows of such an object soon. */
     bool here = ia2_starts_with((const char *)header->e_ident, ELFMAG) && header->e_phoff == sizeof *header &&
@@ -214,18 +208,19 @@ const struct ia2_map_object *ia2_find_listed(const ElfW(Ehdr) *header, const str
         return NULL;
     }
     read_headers(&object, (const void *)((uintptr_t)header + header->e_phoff), header->e_phnum, &claim);
-    return find_listed(&object, soname_of(&object));
+    ia2_dynamic_read(&object, &tables);
+    object.soname = tables.soname;
+    return find_listed(&object);
 }
 
 void ia2_choose_compartment(struct ia2_object *object) {
-    const char *soname = soname_of(object);
-    object->listed = find_listed(object, soname);
+    object->listed = find_listed(object);
     if (object->listed) {
         object->compartment = (uint16_t)object->listed->compartment;
         object->decided_by = IA2_BY_MAP;
     } else if (object->decided_by == IA2_BY_NOTE) {
         /* The claim stands: no policy speaks of this object. */
-    } else if (shared_by_default(object, soname)) {
+    } else if (shared_by_default(object)) {
         object->compartment = 0;
         object->decided_by = IA2_BY_DEFAULT;
     } else {

@@ -4,8 +4,10 @@
 
 #include "objects.h"
 
-/* Fills everything of `object` that its program headers and its notes tell, from `info`. Only under the lock of the table. */
-void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info);
+/* Fills everything of `object` that its program headers, its notes and its dynamic section tell, from `info`. `at_start`: it is one of
+ * those that come in the order of ld.so's global scope; the first that defines `malloc` serves everyone. Only under the lock of the
+ * table. */
+void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info, bool at_start);
 
 /* The entry in the exit map of a loaded object that the table does not know yet, by its ELF header in memory; NULL when the map
  * does not list it. Any thread, signal handlers. */
@@ -20,10 +22,6 @@ extern const char *ia2_first_argument;
 
 /* Gives back what object->path may have taken. */
 void ia2_release_path(struct ia2_object *object);
-
-/* Finds the object that serves `malloc` to the program, among the slots up to `highest`, which are in the order of ld.so's
- * global scope. Once, when the objects of the start are identified. */
-void ia2_find_malloc(uint32_t highest);
 
 /* Chooses the compartment: the map's, a note's claim, the default list, or what happens to unlisted objects. */
 void ia2_choose_compartment(struct ia2_object *object);

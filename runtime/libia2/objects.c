@@ -4,6 +4,7 @@
 
 #include "events.h"
 #include "identify.h"
+#include "redirect.h"
 #include "system.h"
 #include "takeover.h"
 #include "unloaded.h"
@@ -128,7 +129,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data) {
     }
     uint32_t slot = slot_of(found.dlfo_link_map);
     if (slot && objects[slot].dynamic == dynamic && objects[slot].base == info->dlpi_addr &&
-        ia2_still_taken(&objects[slot])) {
+        ia2_still_redirected(&objects[slot], slot)) {
         objects[slot].seen = true;
         return 0;
     }
@@ -144,7 +145,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data) {
     object->dynamic = (ElfW(Dyn) *)dynamic;
     object->map = found.dlfo_link_map;
     object->seen = true;
-    ia2_identify(object, info);
+    ia2_identify(object, info, !any_sync);
     return 0;
 }
 
@@ -167,15 +168,6 @@ void ia2_objects_announce(void) {
     }
 }
 
-/* Objects that have a slot but are not in the index yet. */
-static uint32_t count_fresh(void) {
-    uint32_t count = 0;
-    for (uint32_t slot = 1; slot <= highest; slot++) {
-        count += objects[slot].map && slot_of(objects[slot].map) != slot;
-    }
-    return count;
-}
-
 static void sync_locked(void) {
     for (uint32_t slot = 1; slot <= highest; slot++) {
         objects[slot].seen = false;
@@ -184,10 +176,6 @@ static void sync_locked(void) {
     if (dl_iterate_phdr(visit, &walk) == 1) {
         return;
     }
-    if (!any_sync) {
-        ia2_find_malloc(highest);
-    }
-    const uint32_t fresh = count_fresh();
     bool opened = false;
     /* Claims of compartments by notes are all read by now: numbers for the others come after them. */
     for (uint32_t slot = 1; slot <= highest; slot++) {
@@ -197,7 +185,7 @@ static void sync_locked(void) {
         } else if (object->map && slot_of(object->map) != slot) {
             ia2_choose_compartment(object);
             index_add(slot);
-            opened = opened || ia2_takeover_begin(fresh);
+            opened = opened || ia2_takeover_begin();
             ia2_take_over(object, slot);
             if (any_sync) {
                 announce(slot, "load");

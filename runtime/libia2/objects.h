@@ -27,6 +27,7 @@ struct ia2_object {
     uint32_t dynamic_flags;       /* PF_R, PF_W, PF_X of the segment that `dynamic` is in; RELRO closes it after that */
     const char *path; /* of the link_map; of main: what /proc/self/exe says; a copy, `short_path` or a page */
     char short_path[192];
+    const char *soname; /* in its own string table; NULL: it has none */
     uint8_t build_id[IA2_MAP_BUILD_ID];
     uint32_t build_id_size;
     const struct ia2_map_object *listed; /* in the exit map, or NULL */
@@ -36,6 +37,7 @@ struct ia2_object {
     bool clash;          /* its note claims a number that the runtime had given to another object */
     bool seen;           /* during a synchronisation */
     bool uncovered;      /* its destructors run without us */
+    bool pointed;        /* taken over by the pointers of its link_map, not in its dynamic section (redirect.h) */
     uint8_t range_count; /* of `ranges`; 0: nothing of it can be closed */
     struct ia2_range ranges[IA2_MAX_RANGES];
     const char *why_not; /* why it is uncovered or, where it is covered, not isolated; or NULL */

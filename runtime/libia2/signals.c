@@ -212,6 +212,9 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
     const uint32_t around = ia2_sealed.runtime_bits ? ia2_sealed.wanted[slot + IA2_THREADS] : 0;
     const uint32_t wanted = ia2_sealed.runtime_bits ? ia2_sealed.wanted[slot] : 0;
     const struct ia2_rights rights = rights_of_handler(handler);
+    if (ia2_close_lingers()) {
+        ia2_close_admit_all(); /* its system calls are not dispatched */
+    }
     const bool intercepted = ia2_dispatch_intercept(false);
     const bool enforced = thread->closing && !ia2_close_enter(thread, &rights);
     const struct ia2_call call = {.function = handler,

@@ -73,7 +73,7 @@ static bool find_gnu(const struct ia2_dynamic *tables, const char *name) {
     }
 }
 
-static bool defines(const struct ia2_dynamic *tables, const char *name) {
+bool ia2_symbol_is_defined(const struct ia2_dynamic *tables, const char *name) {
     if (!tables->symbols || !tables->strings) {
         return false;
     }
@@ -89,12 +89,6 @@ static bool defines(const struct ia2_dynamic *tables, const char *name) {
     return false;
 }
 
-bool ia2_symbol_is_defined(const struct ia2_object *object, const char *name) {
-    struct ia2_dynamic tables;
-    ia2_dynamic_read(object, &tables);
-    return defines(&tables, name);
-}
-
 bool ia2_data_is_mentioned(const struct ia2_dynamic *tables, const char *name) {
     if (!tables->symbols || !tables->strings) {
         return false;
@@ -106,5 +100,5 @@ bool ia2_data_is_mentioned(const struct ia2_dynamic *tables, const char *name) {
             return true;
         }
     }
-    return defines(tables, name);
+    return ia2_symbol_is_defined(tables, name);
 }

@@ -1,46 +1,24 @@
 #include "takeover.h"
 
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "backend.h"
 #include "events.h"
 #include "owner.h"
 #include "records.h"
+#include "redirect.h"
 #include "run.h"
-#include "stubs.h"
 #include "system.h"
 #include "tamper.h"
 #include "words.h"
 
-static const uintptr_t page = 4096;
-
-/* What DT_FINI_ARRAY of the object in each slot points to while it is taken over: ld.so reads it, so it must be readable whatever else is
- * closed. Written in synchronisations only. */
-uintptr_t ia2_fini_cells[IA2_MAX_OBJECTS] __attribute__((aligned(4096)));
-
-static uint32_t slot_of(const struct ia2_object *object) { return (uint32_t)(object - ia2_object(0)); }
-
-#define WORTH_OPENING 12u /* objects: opening it takes as long as changing the protections of a few */
-
-static long memory =
-    -1; /* /proc/self/mem while objects are being taken over: a debugger's way past RELRO, at a fraction of the
-                             cost of changing protections, which splits and merges mappings */
-
-bool ia2_takeover_begin(uint32_t objects) {
-    if (objects >= WORTH_OPENING) {
-        memory = ia2_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
-    }
+bool ia2_takeover_begin(void) {
     return !ia2_sealed.enforcing ||
            ia2_mprotect((uintptr_t)ia2_fini_cells, sizeof ia2_fini_cells, PROT_READ | PROT_WRITE) == 0;
 }
 
 void ia2_takeover_end(void) {
-    if (memory >= 0) {
-        ia2_syscall1(SYS_close, memory);
-        memory = -1;
-    }
     if (ia2_sealed.enforcing) {
         ia2_mprotect((uintptr_t)ia2_fini_cells, sizeof ia2_fini_cells, PROT_READ);
     }
@@ -68,30 +46,6 @@ static void find_entries(struct ia2_object *object) {
     if (!object->fini_array || !object->fini_array_size || object->fini_array_size->d_un.d_val < sizeof(uintptr_t)) {
         object->fini_array = object->fini_array_size = NULL;
     }
-}
-
-static int protection_of(uint32_t flags) {
-    return (flags & PF_R ? PROT_READ : 0) | (flags & PF_W ? PROT_WRITE : 0) | (flags & PF_X ? PROT_EXEC : 0);
-}
-
-/* Opens (or closes again) the pages of the dynamic section. Where its segment is writable, RELRO has made whole pages of it
- * read-only (elf/dl-reloc.c), and the others need nothing. Where it is not, other threads may be running code on these pages. */
-static bool set_protection(const struct ia2_object *object, bool writable) {
-    uintptr_t start = (uintptr_t)object->dynamic & ~(page - 1);
-    const ElfW(Dyn) *last = object->dynamic;
-    while (last->d_tag != DT_NULL) {
-        last++;
-    }
-    uintptr_t end = ((uintptr_t)(last + 1) + page - 1) & ~(page - 1);
-    int closed = protection_of(object->dynamic_flags);
-    if (closed & PROT_WRITE) {
-        uintptr_t relro_start = object->relro_start & ~(page - 1);
-        uintptr_t relro_end = object->relro_end & ~(page - 1);
-        start = start > relro_start ? start : relro_start;
-        end = end < relro_end ? end : relro_end;
-        closed &= ~PROT_WRITE;
-    }
-    return start >= end || ia2_mprotect(start, end - start, writable ? closed | PROT_WRITE : closed) == 0;
 }
 
 /* Appends a record for one entry to the chain that ends at `*last` (0: empty). Returns false when there is no room. */
@@ -144,73 +98,6 @@ void ia2_drop_taken(struct ia2_object *object) {
     object->entry_count = 0;
 }
 
-/* The new values of up to three entries of a dynamic section. */
-struct edit {
-    struct {
-        ElfW(Dyn) *entry;
-        uintptr_t value;
-    } change[3];
-    unsigned count;
-};
-
-static void change(struct edit *edit, ElfW(Dyn) *entry, uintptr_t value) {
-    edit->change[edit->count].entry = entry;
-    edit->change[edit->count++].value = value;
-}
-
-static struct edit edit_of(const struct ia2_object *object, uint32_t slot) {
-    struct edit edit = {.count = 0};
-    uintptr_t cell = (uintptr_t)&ia2_fini_cells[slot];
-    if (object->fini_array) {
-        change(&edit, object->fini_array, cell - object->base);
-        change(&edit, object->fini_array_size, sizeof *ia2_fini_cells);
-        if (object->fini) {
-            change(&edit, object->fini, (uintptr_t)ia2_nothing - object->base);
-        }
-    } else {
-        change(&edit, object->fini, ia2_fini_cells[slot] - object->base);
-    }
-    return edit;
-}
-
-/* Through /proc/self/mem, at once: the entries are neighbours as a rule. Returns false where that is not to be had. */
-static bool write_past_protection(const struct edit *edit) {
-    ElfW(Dyn) copy[16];
-    const ElfW(Dyn) *first = edit->change[0].entry;
-    const ElfW(Dyn) *last = first;
-    for (unsigned i = 1; i < edit->count; i++) {
-        const ElfW(Dyn) *entry = edit->change[i].entry;
-        first = entry < first ? entry : first;
-        last = entry > last ? entry : last;
-    }
-    size_t count = (size_t)(last - first) + 1;
-    if (memory < 0 || count > sizeof copy / sizeof *copy) {
-        return false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        copy[i] = first[i];
-    }
-    for (unsigned i = 0; i < edit->count; i++) {
-        copy[edit->change[i].entry - first].d_un.d_ptr = edit->change[i].value;
-    }
-    long size = (long)(count * sizeof *copy);
-    return ia2_syscall4(SYS_pwrite64, memory, (long)copy, size, (long)first) == size;
-}
-
-static bool write_entries(const struct ia2_object *object, const struct edit *edit) {
-    if (write_past_protection(edit)) {
-        return true;
-    }
-    if (!set_protection(object, true)) {
-        return false;
-    }
-    for (unsigned i = 0; i < edit->count; i++) {
-        edit->change[i].entry->d_un.d_ptr = edit->change[i].value;
-    }
-    set_protection(object, false);
-    return true;
-}
-
 void ia2_take_over(struct ia2_object *object, uint32_t slot) {
     find_entries(object);
     object->first_record = 0;
@@ -220,9 +107,7 @@ void ia2_take_over(struct ia2_object *object, uint32_t slot) {
     }
     const char *wrong = make_records(object, slot) ? NULL : "no memory for its records";
     if (!wrong) {
-        ia2_fini_cells[slot] = ia2_fini_stub(slot);
-        const struct edit edit = edit_of(object, slot);
-        wrong = write_entries(object, &edit) ? NULL : "its dynamic section cannot be made writable";
+        wrong = ia2_redirect(object, slot) ? NULL : "its dynamic section cannot be made writable";
     }
     if (wrong) {
         object->why_not = wrong;
@@ -230,13 +115,6 @@ void ia2_take_over(struct ia2_object *object, uint32_t slot) {
         ia2_drop_taken(object);
         object->fini_array = object->fini_array_size = object->fini = NULL;
     }
-}
-
-bool ia2_still_taken(const struct ia2_object *object) {
-    if (object->fini_array) {
-        return object->fini_array->d_un.d_ptr == (uintptr_t)&ia2_fini_cells[slot_of(object)] - object->base;
-    }
-    return !object->fini || object->fini->d_un.d_ptr == ia2_fini_cells[slot_of(object)] - object->base;
 }
 
 static bool is_code(uintptr_t function) {

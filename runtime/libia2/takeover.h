@@ -4,20 +4,16 @@
 
 #include "objects.h"
 
-/* Points the object's dynamic section at the stub of `slot` and makes a record for each of its destructors. On failure
- * object->why_not says why and everything is as before. Only under the lock of the table. */
+/* Makes ld.so call the stub of `slot` for the object's destructors, and a record for each of them. On failure object->why_not says why
+ * and everything is as before. Only under the lock of the table. */
 void ia2_take_over(struct ia2_object *object, uint32_t slot);
 
-/* Around calls of ia2_take_over() for so many objects. False: they cannot be made. */
-bool ia2_takeover_begin(uint32_t objects);
+/* Around calls of ia2_take_over(). False: they cannot be made. */
+bool ia2_takeover_begin(void);
 void ia2_takeover_end(void);
-extern uintptr_t ia2_fini_cells[IA2_MAX_OBJECTS];
 
 /* The `register` events of what was taken over. */
 void ia2_event_taken(const struct ia2_object *object);
-
-/* Is the object's dynamic section still as ia2_take_over() left it? False also for another object in its place. */
-bool ia2_still_taken(const struct ia2_object *object);
 
 /* Frees the records of an object that is gone. Only under the lock of the table. */
 void ia2_drop_taken(struct ia2_object *object);

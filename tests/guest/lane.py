@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -57,15 +58,26 @@ def _run(name: str, build: Path) -> int:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     began = time.monotonic()
     command = [*vm, *inside] if name == "guest" else inside
-    done = subprocess.run(command, cwd=ROOT, env=environment, timeout=LIMIT + 600, check=False)
+    status = _wait(subprocess.Popen(command, cwd=ROOT, env=environment))
     lane = judge(name, results)
     print(f"lane {name}: {time.monotonic() - began:.0f} s on {lane.place}")
     for problem in lane.problems:
         print(f"lane {name}: {problem}")
-    if done.returncode != 0:
-        print(f"lane {name}: ended with status {done.returncode}")
-    (results / "status").write_text(str(done.returncode))
-    return 1 if lane.problems or done.returncode != 0 else 0
+    if status != 0:
+        print(f"lane {name}: ended with status {status}")
+    (results / "status").write_text(str(status))
+    return 1 if lane.problems or status != 0 else 0
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The status of a lane; whoever ends us ends it, too, in the way that it needs to end its guest."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return process.wait(LIMIT + 600)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
 
 
 def _why_not(name: str) -> str | None:
