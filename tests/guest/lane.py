@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .inside import ROOT
+from .inside import ROOT, prepare
 from .judging import Lane, judge, judge_host
 from .parts import why_no_guest
 
@@ -57,6 +57,8 @@ def _run(name: str, build: Path) -> int:
     vm = [sys.executable, "-m", "ia2exit", "vm", "--rw", str(results), "--timeout", str(LIMIT), "--"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     began = time.monotonic()
+    if name == "guest":
+        prepare(build)
     command = [*vm, *inside] if name == "guest" else inside
     status = _wait(subprocess.Popen(command, cwd=ROOT, env=environment))
     lane = judge(name, results)
