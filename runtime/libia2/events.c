@@ -3,6 +3,7 @@
 #include <gnu/libc-version.h>
 #include <stdatomic.h>
 
+#include "audit.h"
 #include "config.h"
 #include "event_line.h"
 #include "identify.h"
@@ -59,6 +60,7 @@ static void put_start(bool forked) {
     ia2_line_bool(&line, "allow_all", ia2_sealed.allow_all);
     ia2_line_bool(&line, "virtual", ia2_sealed.backend != IA2_BACKEND_PKU);
     ia2_line_string(&line, "map", map_path[0] ? map_path : NULL);
+    ia2_line_bool(&line, "audit", ia2_audited());
     ia2_event_send(&line);
 }
 

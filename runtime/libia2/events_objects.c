@@ -33,6 +33,7 @@ void ia2_event_object(uint32_t slot, const char *when) {
     ia2_line_bool(&line, "covered", !object->uncovered);
     ia2_line_string(&line, "why_not", object->why_not);
     ia2_line_number(&line, "entries", object->entry_count);
+    ia2_line_number(&line, "namespace", (uint64_t)object->space);
     ia2_line_string(&line, "when", when);
     ia2_event_send(&line);
 }

@@ -51,7 +51,8 @@ void ia2_exit_end(void) {
         return; /* signals stay taken: ours are how memory opens */
     }
     ia2_close_end(thread);
-    if (ia2_exiting() && ia2_sealed.enforcing && !ia2_sealed.watching) { /* else a fault at the end of stdio is told, too */
+    if (ia2_exiting() && ia2_sealed.enforcing &&
+        !ia2_sealed.watching) { /* else a fault at the end of stdio is told, too */
         ia2_signals_guard_thread(thread, false);
         ia2_signals_give_back();
     }

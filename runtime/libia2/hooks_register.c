@@ -4,6 +4,7 @@
 
 #include "backend.h"
 #include "events.h"
+#include "namespace.h"
 #include "objects.h"
 #include "owner.h"
 #include "probe.h"
@@ -149,15 +150,19 @@ static void run_on_exit(int status, void *number) {
     ia2_gate_close(before);
 }
 
+static inline int register_cxa(const struct registration *given, ia2_registration_function real) {
+    ia2_record_number number = new_record(given);
+    if (number == 0) {
+        return real((void (*)(void *))given->function, (void *)given->argument, (void *)given->dso);
+    }
+    return finish(number, real((void (*)(void *))(void *)run_cxa, (void *)number, (void *)given->dso));
+}
+
 IA2_PUBLIC int __cxa_atexit(void (*function)(void *), void *argument, void *dso) {
     ia2_real_resolve();
     const struct registration given = {IA2_EXIT_CXA_ATEXIT, (uintptr_t)function, (uintptr_t)argument, (uintptr_t)dso,
                                        (uintptr_t)__builtin_return_address(0)};
-    ia2_record_number number = new_record(&given);
-    if (number == 0) {
-        return ia2_sealed.real.cxa_atexit(function, argument, dso);
-    }
-    return finish(number, ia2_sealed.real.cxa_atexit((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+    return register_cxa(&given, ia2_sealed.real.cxa_atexit);
 }
 
 /* No atexit here: glibc exports none on x86-64, each object has one of its own (libc_nonshared) that passes its dso_handle to
@@ -178,12 +183,28 @@ IA2_PUBLIC int __cxa_thread_atexit_impl(void (*function)(void *), void *argument
     ia2_real_resolve();
     const struct registration given = {IA2_EXIT_THREAD_ATEXIT, (uintptr_t)function, (uintptr_t)argument, (uintptr_t)dso,
                                        (uintptr_t)__builtin_return_address(0)};
-    ia2_record_number number = new_record(&given);
-    if (number == 0) {
-        return ia2_sealed.real.cxa_thread_atexit_impl(function, argument, dso);
-    }
-    return finish(number,
-                  ia2_sealed.real.cxa_thread_atexit_impl((void (*)(void *))(void *)run_cxa, (void *)number, dso));
+    return register_cxa(&given, ia2_sealed.real.cxa_thread_atexit_impl);
+}
+
+/* ---- the same in namespaces that dlmopen made --------------------------------------------------------------------- */
+
+static int register_in_namespace(const struct registration *given, enum ia2_registration which) {
+    uint32_t before = ia2_gate_open();
+    ia2_registration_function real = ia2_namespace_real(given->dso ? given->dso : given->registrar, which);
+    ia2_gate_close(before);
+    return register_cxa(given, real);
+}
+
+int ia2_namespace_cxa_atexit(void (*function)(void *), void *argument, void *dso) {
+    const struct registration given = {IA2_EXIT_CXA_ATEXIT, (uintptr_t)function, (uintptr_t)argument, (uintptr_t)dso,
+                                       (uintptr_t)__builtin_return_address(0)};
+    return register_in_namespace(&given, IA2_CXA_ATEXIT);
+}
+
+int ia2_namespace_cxa_thread_atexit(void (*function)(void *), void *argument, void *dso) {
+    const struct registration given = {IA2_EXIT_THREAD_ATEXIT, (uintptr_t)function, (uintptr_t)argument, (uintptr_t)dso,
+                                       (uintptr_t)__builtin_return_address(0)};
+    return register_in_namespace(&given, IA2_CXA_THREAD_ATEXIT);
 }
 
 /* ---- quick_exit: the handler gets no argument of ours, so each has a stub of its own -------------------------------- */

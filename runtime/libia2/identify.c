@@ -147,7 +147,7 @@ void ia2_identify(struct ia2_object *object, const struct dl_phdr_info *info, bo
     find_ranges(object, info->dlpi_phdr, info->dlpi_phnum);
     ia2_dynamic_read(object, &tables);
     object->soname = tables.soname;
-    if (at_start && !allocator && ia2_symbol_is_defined(&tables, "malloc")) {
+    if (at_start && !allocator && ia2_symbol_find(&tables, "malloc")) {
         allocator = object;
     }
     object->decided_by = IA2_BY_UNLISTED;

@@ -2,8 +2,10 @@
 
 #include <dlfcn.h>
 
+#include "backend.h"
 #include "events.h"
 #include "identify.h"
+#include "namespace.h"
 #include "redirect.h"
 #include "system.h"
 #include "takeover.h"
@@ -21,6 +23,7 @@ static ia2_lock lock;                /* of the whole table */
 static unsigned long long seen_adds; /* dlpi_adds and dlpi_subs of what the table shows; 0 and 0: it may be behind */
 static unsigned long long seen_subs;
 static bool any_sync;
+static uint32_t waiting; /* objects that wait for being relocated */
 
 _Atomic uint32_t ia2_epoch;
 
@@ -68,7 +71,11 @@ static void index_remove(uint32_t slot) {
 static void forget(uint32_t slot) {
     struct ia2_object *object = &objects[slot];
     const struct ia2_object *heir = NULL;
-    ia2_event_object(slot, "unload");
+    if (object->waits) {
+        waiting--; /* nobody has heard of it */
+    } else {
+        ia2_event_object(slot, "unload");
+    }
     ia2_drop_taken(object);
     ia2_forget_quick(object->start, object->end);
     ia2_unloaded_add(object->start, object->end, object->path);
@@ -83,6 +90,57 @@ static void forget(uint32_t slot) {
     *object = (struct ia2_object){0};
     atomic_fetch_add_explicit(&ia2_epoch, 1, memory_order_release);
 }
+
+/* ---- what the audit module says ---- */
+
+static struct {
+    const struct link_map *map;
+    Lmid_t space;
+} coming[IA2_MAX_OBJECTS] IA2_LARGE; /* mapped, and not in the table yet; only under the lock */
+static uint32_t coming_count;
+
+void ia2_objects_coming(const struct link_map *map, Lmid_t space) {
+    if (ia2_lock_take(&lock)) {
+        if (coming_count < IA2_MAX_OBJECTS) {
+            coming[coming_count].map = map;
+            coming[coming_count++].space = space;
+        }
+        ia2_lock_give(&lock);
+    }
+}
+
+static void comes_no_more(const struct link_map *map) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < coming_count; i++) {
+        if (coming[i].map != map) {
+            coming[kept++] = coming[i];
+        }
+    }
+    coming_count = kept;
+}
+
+void ia2_objects_going(const struct link_map *map) {
+    if (ia2_lock_take(&lock)) {
+        uint32_t slot = slot_of(map);
+        comes_no_more(map);
+        if (slot != IA2_NO_OBJECT) {
+            ia2_close_forget(slot);
+            forget(slot);
+        }
+        ia2_lock_give(&lock);
+    }
+}
+
+static const struct link_map *coming_with(const ElfW(Dyn) *dynamic) {
+    for (uint32_t i = 0; i < coming_count; i++) {
+        if (coming[i].map->l_ld == dynamic) {
+            return coming[i].map;
+        }
+    }
+    return NULL;
+}
+
+/* ---- what ld.so shows ---- */
 
 static const ElfW(Dyn) *dynamic_of(const struct dl_phdr_info *info) {
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
@@ -109,6 +167,30 @@ struct walk {
     bool skipped; /* an object is listed that ld.so has not finished loading: look again next time */
 };
 
+static void add(const struct dl_phdr_info *info, const struct link_map *map, Lmid_t space, bool relocated) {
+    uint32_t slot = free_slot();
+    if (slot == IA2_NO_OBJECT) {
+        ia2_event_fault("too many objects", info->dlpi_name);
+        return;
+    }
+    struct ia2_object *object = &objects[slot];
+    object->dynamic = map->l_ld;
+    object->map = map;
+    object->space = space;
+    object->seen = true;
+    object->waits = !relocated;
+    ia2_identify(object, info, !any_sync);
+}
+
+static bool slot_with(const ElfW(Dyn) *dynamic) {
+    for (uint32_t slot = 1; slot <= highest; slot++) {
+        if (objects[slot].map && objects[slot].dynamic == dynamic) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One loaded object: mark it as seen, or give it a slot. */
 static int visit(struct dl_phdr_info *info, size_t size, void *data) {
     (void)size;
@@ -123,11 +205,14 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data) {
         return 0;
     }
     struct dl_find_object found;
-    if (_dl_find_object((void *)dynamic, &found) != 0) {
-        walk->skipped = true; /* glibc finds an object only after relocating it (elf/dl-open.c) */
+    const bool relocated =
+        _dl_find_object((void *)dynamic, &found) == 0; /* glibc finds it not before (elf/dl-open.c) */
+    const struct link_map *map = relocated ? found.dlfo_link_map : coming_with(dynamic);
+    if (!map) {
+        walk->skipped = true;
         return 0;
     }
-    uint32_t slot = slot_of(found.dlfo_link_map);
+    uint32_t slot = slot_of(map);
     if (slot && objects[slot].dynamic == dynamic && objects[slot].base == info->dlpi_addr &&
         ia2_still_redirected(&objects[slot], slot)) {
         objects[slot].seen = true;
@@ -136,17 +221,29 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data) {
     if (slot) {
         forget(slot); /* gone behind our back, and another object has come in its place */
     }
-    slot = free_slot();
-    if (slot == IA2_NO_OBJECT) {
-        ia2_event_fault("too many objects", info->dlpi_name);
-        return 0;
-    }
-    struct ia2_object *object = &objects[slot];
-    object->dynamic = (ElfW(Dyn) *)dynamic;
-    object->map = found.dlfo_link_map;
-    object->seen = true;
-    ia2_identify(object, info, !any_sync);
+    add(info, map, LM_ID_BASE, relocated);
     return 0;
+}
+
+/* The objects of other namespaces, of which dl_iterate_phdr shows nothing here. ld.so is one object in all of them. */
+static void add_coming(void) {
+    for (uint32_t i = 0; i < coming_count; i++) {
+        const struct link_map *map = coming[i].map;
+        struct dl_phdr_info info = {.dlpi_addr = map->l_addr, .dlpi_name = map->l_name};
+        struct dl_find_object found;
+        if (coming[i].space == LM_ID_BASE || slot_of(map) || slot_with(map->l_ld)) {
+            continue;
+        }
+        int count = dlinfo((void *)map, RTLD_DI_PHDR, &info.dlpi_phdr);
+        if (count <= 0) {
+            ia2_event_fault("an object of another namespace is not covered: glibc does not tell its segments",
+                            map->l_name);
+            continue;
+        }
+        info.dlpi_phnum = (ElfW(Half))count;
+        add(&info, map, coming[i].space, _dl_find_object(map->l_ld, &found) == 0);
+    }
+    coming_count = 0;
 }
 
 static void announce(uint32_t slot, const char *when) {
@@ -168,14 +265,39 @@ void ia2_objects_announce(void) {
     }
 }
 
+/* The destructors of objects that have been relocated since. */
+static void take_over_waiting(void) {
+    bool opened = false;
+    struct dl_find_object found;
+    for (uint32_t slot = 1; slot <= highest && waiting > 0; slot++) {
+        struct ia2_object *object = &objects[slot];
+        if (object->map && object->waits && _dl_find_object(object->dynamic, &found) == 0) {
+            object->waits = false;
+            waiting--;
+            opened = opened || ia2_takeover_begin();
+            ia2_restore_init(object);
+            ia2_take_over(object, slot);
+            ia2_namespace_cover(object);
+            announce(slot, "load");
+        }
+    }
+    if (opened) {
+        ia2_takeover_end();
+    }
+}
+
 static void sync_locked(void) {
+    if (waiting > 0) {
+        take_over_waiting();
+    }
     for (uint32_t slot = 1; slot <= highest; slot++) {
-        objects[slot].seen = false;
+        objects[slot].seen = objects[slot].space != LM_ID_BASE; /* the audit module tells when those go */
     }
     struct walk walk = {0};
     if (dl_iterate_phdr(visit, &walk) == 1) {
         return;
     }
+    add_coming();
     bool opened = false;
     /* Claims of compartments by notes are all read by now: numbers for the others come after them. */
     for (uint32_t slot = 1; slot <= highest; slot++) {
@@ -186,6 +308,11 @@ static void sync_locked(void) {
             ia2_choose_compartment(object);
             index_add(slot);
             opened = opened || ia2_takeover_begin();
+            if (object->waits) {
+                waiting++;
+                (void)ia2_take_over_later(object, slot); /* at the latest when the table is looked at again */
+                continue;
+            }
             ia2_take_over(object, slot);
             if (any_sync) {
                 announce(slot, "load");

@@ -38,12 +38,16 @@ struct ia2_object {
     bool seen;           /* during a synchronisation */
     bool uncovered;      /* its destructors run without us */
     bool pointed;        /* taken over by the pointers of its link_map, not in its dynamic section (redirect.h) */
+    bool waits;          /* mapped, not relocated yet: its destructors are taken over before its constructors run */
+    Lmid_t space;        /* its namespace: LM_ID_BASE, or what dlmopen made */
     uint8_t range_count; /* of `ranges`; 0: nothing of it can be closed */
     struct ia2_range ranges[IA2_MAX_RANGES];
     const char *why_not; /* why it is uncovered or, where it is covered, not isolated; or NULL */
     ElfW(Dyn) *fini_array; /* the entries of `dynamic`, NULL where there is none */
     ElfW(Dyn) *fini_array_size;
     ElfW(Dyn) *fini;
+    const ElfW(Dyn) *init; /* while its initialisation is redirected: what ld.so had there */
+    bool init_redirected;
     uintptr_t *entries;    /* the object's own .fini_array */
     uint32_t entry_count;  /* destructors taken over: array entries and DT_FINI */
     uint32_t first_record; /* chain of their records in the order in which they run */
@@ -55,6 +59,11 @@ void ia2_objects_sync(void);
 
 /* The events of the objects of the start, whose synchronisation was quiet. Once, from the constructor. */
 void ia2_objects_announce(void);
+
+/* For the audit module. ld.so has mapped an object, or is about to unmap it; the next synchronisation takes notice of what has come, before
+ * it is relocated. Not in a signal handler. */
+void ia2_objects_coming(const struct link_map *map, Lmid_t space);
+void ia2_objects_going(const struct link_map *map);
 
 /* Slot of the object that `address` lies in, IA2_NO_OBJECT if there is none or it is not known yet. Any time, any thread,
  * signal handlers: it takes no lock. */

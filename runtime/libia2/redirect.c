@@ -15,6 +15,7 @@ static void fill(struct ia2_fini_cell *cell, const struct ia2_object *object, ui
         .stub = ia2_fini_stub(slot),
         .array = {.d_tag = DT_FINI_ARRAY, .d_un.d_ptr = (uintptr_t)&cell->stub - object->base},
         .size = {.d_tag = DT_FINI_ARRAYSZ, .d_un.d_val = sizeof cell->stub},
+        .init = {.d_tag = DT_INIT, .d_un.d_ptr = ia2_init_stub(slot) - object->base},
         .fini = {.d_tag = DT_FINI,
                  .d_un.d_ptr = (object->fini_array ? (uintptr_t)ia2_nothing : ia2_fini_stub(slot)) - object->base},
     };
@@ -48,7 +49,7 @@ static bool can_write(const void *place) {
 
 static bool can_write_pointers(const struct link_map *map) {
     static uintptr_t last; /* page: that of one link_map is that of the next */
-    const uintptr_t from = (uintptr_t)info_of(map, DT_FINI);
+    const uintptr_t from = (uintptr_t)info_of(map, DT_INIT);
     const uintptr_t to = (uintptr_t)info_of(map, DT_FINI_ARRAYSZ);
     if (from / page != last && !can_write((const void *)from)) {
         return false;
@@ -68,6 +69,28 @@ static void point(const struct ia2_object *object, const struct ia2_fini_cell *c
     }
     if (object->fini) {
         *info_of(object->map, DT_FINI) = &cell->fini;
+    }
+}
+
+bool ia2_redirect_init(struct ia2_object *object, uint32_t slot) {
+    const ElfW(Dyn) *init = NULL;
+    for (const ElfW(Dyn) *entry = object->dynamic; entry->d_tag != DT_NULL; entry++) {
+        init = entry->d_tag == DT_INIT ? entry : init;
+    }
+    if (*info_of(object->map, DT_INIT) != init || !can_write_pointers(object->map)) {
+        return false;
+    }
+    fill(&ia2_fini_cells[slot], object, slot);
+    object->init = init;
+    object->init_redirected = true;
+    *info_of(object->map, DT_INIT) = &ia2_fini_cells[slot].init;
+    return true;
+}
+
+void ia2_restore_init(struct ia2_object *object) {
+    if (object->init_redirected) {
+        *info_of(object->map, DT_INIT) = object->init;
+        object->init_redirected = false;
     }
 }
 

@@ -8,8 +8,8 @@
 /* The entries that ld.so reads in place of the object's own, and the one-entry array that they point to. */
 struct ia2_fini_cell {
     uintptr_t stub; /* that of the slot */
-    ElfW(Dyn) array, size, fini;
-} __attribute__((aligned(64)));
+    ElfW(Dyn) array, size, fini, init;
+};
 
 /* By slot. ld.so reads them, so they must be readable whatever else is closed. Written in synchronisations only. */
 extern struct ia2_fini_cell ia2_fini_cells[IA2_MAX_OBJECTS];
@@ -18,7 +18,12 @@ extern struct ia2_fini_cell ia2_fini_cells[IA2_MAX_OBJECTS];
  * nothing changed: neither its pointers nor its dynamic section can be written. Only under the lock of the table. */
 bool ia2_redirect(struct ia2_object *object, uint32_t slot);
 
-/* Is that still so? False also for another object in its place. */
+/* Makes ld.so call the initialisation stub of `slot` where it would run the object's DT_INIT, if any, and gives that back. False: the
+ * pointers are not known or cannot be written. Only under the lock of the table. */
+bool ia2_redirect_init(struct ia2_object *object, uint32_t slot);
+void ia2_restore_init(struct ia2_object *object);
+
+/* Is the object's finalisation still redirected? False also for another object in its place. */
 bool ia2_still_redirected(const struct ia2_object *object, uint32_t slot);
 
 #endif

@@ -26,6 +26,7 @@
 
     .text
     stub_table ia2_fini_stubs, IA2_FINI_STUBS, edi, ia2_run_fini     /* void f(void) */
+    stub_table ia2_init_stubs, IA2_INIT_STUBS, ecx, ia2_run_init     /* void f(int, char **, char **): they stay in edi to rdx */
     stub_table ia2_key_stubs, IA2_KEY_STUBS, esi, ia2_run_key        /* void f(void *value): value stays in rdi */
     stub_table ia2_quick_stubs, IA2_QUICK_STUBS, edi, ia2_run_quick  /* void f(void *, int status): status stays in rsi */
 

@@ -50,7 +50,7 @@ static bool names(const struct ia2_dynamic *tables, uint32_t index, const char *
 }
 
 /* Look-up in a GNU hash table: header, Bloom filter (skipped), buckets, chains whose last entry has the low bit set. */
-static bool find_gnu(const struct ia2_dynamic *tables, const char *name) {
+static const ElfW(Sym) *find_gnu(const struct ia2_dynamic *tables, const char *name) {
     const uint32_t *table = tables->gnu_hash;
     const uint32_t *bucket = table + 4 + table[2] * 2;
     const uint32_t *chain = bucket + table[0];
@@ -60,22 +60,22 @@ static bool find_gnu(const struct ia2_dynamic *tables, const char *name) {
     }
     uint32_t index = table[0] ? bucket[wanted % table[0]] : 0;
     if (index < table[1]) {
-        return false; /* an empty bucket */
+        return NULL; /* an empty bucket */
     }
     for (;; index++) {
         uint32_t entry = chain[index - table[1]];
         if ((entry | 1) == (wanted | 1) && names(tables, index, name)) {
-            return true;
+            return &tables->symbols[index];
         }
         if (entry & 1) {
-            return false;
+            return NULL;
         }
     }
 }
 
-bool ia2_symbol_is_defined(const struct ia2_dynamic *tables, const char *name) {
+const ElfW(Sym) *ia2_symbol_find(const struct ia2_dynamic *tables, const char *name) {
     if (!tables->symbols || !tables->strings) {
-        return false;
+        return NULL;
     }
     if (tables->gnu_hash) {
         return find_gnu(tables, name);
@@ -83,10 +83,10 @@ bool ia2_symbol_is_defined(const struct ia2_dynamic *tables, const char *name) {
     uint32_t count = ia2_symbol_count(tables);
     for (uint32_t i = 0; i < count; i++) {
         if (names(tables, i, name)) {
-            return true;
+            return &tables->symbols[i];
         }
     }
-    return false;
+    return NULL;
 }
 
 bool ia2_data_is_mentioned(const struct ia2_dynamic *tables, const char *name) {
@@ -100,5 +100,5 @@ bool ia2_data_is_mentioned(const struct ia2_dynamic *tables, const char *name) {
             return true;
         }
     }
-    return ia2_symbol_is_defined(tables, name);
+    return ia2_symbol_find(tables, name);
 }

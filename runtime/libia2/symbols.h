@@ -12,8 +12,8 @@
  * look odd, not for every one. */
 bool ia2_symbol_is_vague(const struct ia2_object *object, uintptr_t rva);
 
-/* Does the object with these tables define a dynamic symbol of this name, in any version? */
-bool ia2_symbol_is_defined(const struct ia2_dynamic *tables, const char *name);
+/* The dynamic symbol of this name, in any version, that the object with these tables defines; NULL: it defines none. */
+const ElfW(Sym) *ia2_symbol_find(const struct ia2_dynamic *tables, const char *name);
 
 /* How many symbols the tables have. Where the hash table is GNU's, undefined ones count only when a defined one comes after them. */
 uint32_t ia2_symbol_count(const struct ia2_dynamic *tables);

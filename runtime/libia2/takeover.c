@@ -117,6 +117,20 @@ void ia2_take_over(struct ia2_object *object, uint32_t slot) {
     }
 }
 
+bool ia2_take_over_later(struct ia2_object *object, uint32_t slot) { return ia2_redirect_init(object, slot); }
+
+void ia2_run_init(int argc, char **argv, char **envp, uint32_t slot) {
+    uint32_t before = ia2_gate_open();
+    const struct ia2_object *object = ia2_object(slot);
+    const ElfW(Dyn) *init = object->init;
+    uintptr_t function = init ? object->base + init->d_un.d_ptr : 0;
+    ia2_objects_sync(); /* everything that waits has been relocated by now (elf/dl-open.c) */
+    ia2_gate_close(before);
+    if (function) {
+        ((void (*)(int, char **, char **))function)(argc, argv, envp);
+    }
+}
+
 static bool is_code(uintptr_t function) {
     struct dl_find_object found;
     uint32_t slot = ia2_object_at(function);

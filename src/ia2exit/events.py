@@ -80,6 +80,8 @@ class Start(Event, frozen=True, kw_only=True, tag="start"):
     virtual: bool
     #: Path of the binary exit map, or None.
     map: str | None
+    #: Whether libia2_audit.so tells of objects that come by dlopen when they are mapped, and of those of dlmopen at all.
+    audit: bool
 
 
 class Object(Event, frozen=True, kw_only=True, tag="object"):
@@ -99,6 +101,8 @@ class Object(Event, frozen=True, kw_only=True, tag="object"):
     why_not: str | None
     #: How many ``.fini_array`` entries and ``DT_FINI`` the runtime took over.
     entries: int
+    #: 0: the base namespace; else the number of one that dlmopen made.
+    namespace: int
     when: Literal["start", "load", "unload"]
 
 
