@@ -30,28 +30,39 @@ static void read_variable(char *entry) {
         ia2_config.legacy = ia2_equal(value, "1");
     } else if ((value = value_of(entry, "IA2_EXIT_PARK_THREADS"))) {
         ia2_config.park = ia2_equal(value, "1");
+    } else if ((value = value_of(entry, "IA2_EXIT_AUDIT"))) {
+        ia2_config.audit = ia2_equal(value, "1");
     } else if ((value = value_of(entry, "IA2_EXIT_FOLLOW"))) {
         ia2_config.follow = ia2_equal(value, "1");
     }
 }
 
-static bool is_separator(char c) { return c == ':' || c == ' '; }
+/* A variable with a list of objects for ld.so (ld.so(8)), and which of them is ours, in whichever folder. */
+struct list {
+    const char *variable;
+    const char *ours;
+    const char *separators;
+};
 
-/* Length of the entry of LD_PRELOAD at `at`. */
-static size_t entry_length(const char *at) {
+static const struct list lists[] = {{"LD_PRELOAD", "libia2.so", ": "}, {"LD_AUDIT", "libia2_audit.so", ":"}};
+
+static bool is_separator(const struct list *list, char c) {
+    return c != '\0' && (c == list->separators[0] || c == list->separators[1]);
+}
+
+/* Length of the entry at `at`. */
+static size_t entry_length(const struct list *list, const char *at) {
     size_t length = 0;
-    while (at[length] && !is_separator(at[length])) {
+    while (at[length] && !is_separator(list, at[length])) {
         length++;
     }
     return length;
 }
 
-/* Is the entry of this length at `at` our library, in whichever folder? */
-static bool is_ours(const char *at, size_t length) {
-    static const char name[] = "libia2.so";
-    const size_t size = sizeof name - 1;
+static bool is_ours(const struct list *list, const char *at, size_t length) {
+    const size_t size = ia2_length(list->ours);
     const char *base = at + length - size;
-    return length >= size && ia2_starts_with(base, name) && (base == at || base[-1] == '/');
+    return length >= size && ia2_starts_with(base, list->ours) && (base == at || base[-1] == '/');
 }
 
 /* Takes `length` characters out at `at`; what becomes free at the end is NULs, so that nothing of us is left behind the value. */
@@ -65,20 +76,20 @@ static void cut(char *at, size_t length) {
     }
 }
 
-static bool names_anything(const char *value) {
-    while (is_separator(*value)) {
+static bool names_anything(const struct list *list, const char *value) {
+    while (is_separator(list, *value)) {
         value++;
     }
     return *value != '\0';
 }
 
-/* Takes every libia2.so, each with one separator, out of the value of LD_PRELOAD; the rest stays to the letter. Returns false when
- * nothing but us was in it. */
-static bool without_us(char *value) {
+/* Takes every entry of ours, each with one separator, out of the value; the rest stays to the letter. Returns false when nothing but us
+ * was in it. */
+static bool without_us(const struct list *list, char *value) {
     bool found = false;
     for (char *at = value; *at;) {
-        size_t length = entry_length(at);
-        if (!is_ours(at, length)) {
+        size_t length = entry_length(list, at);
+        if (!is_ours(list, at, length)) {
             at += length + (at[length] != '\0');
             continue;
         }
@@ -89,7 +100,17 @@ static bool without_us(char *value) {
         }
         cut(at, last && at[length] != '\0' ? length + 1 : length + !last);
     }
-    return !found || names_anything(value);
+    return !found || names_anything(list, value);
+}
+
+static bool only_loads_us(char *entry) {
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        char *value = value_of(entry, lists[i].variable);
+        if (value) {
+            return !without_us(&lists[i], value);
+        }
+    }
+    return false;
 }
 
 void ia2_config_read(char **envp) {
@@ -110,8 +131,7 @@ void ia2_config_read(char **envp) {
     }
     char **to = envp;
     for (char **at = envp; *at; at++) {
-        char *preload = value_of(*at, "LD_PRELOAD");
-        bool drop = (preload && !without_us(preload)) || (scrub && ia2_starts_with(*at, "IA2_"));
+        bool drop = only_loads_us(*at) || (scrub && ia2_starts_with(*at, "IA2_"));
         if (!drop) {
             *to++ = *at;
         }

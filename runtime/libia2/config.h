@@ -14,13 +14,14 @@ struct ia2_config {
     bool allow_all;      /* IA2_EXIT_ALLOW_ALL=1 */
     bool legacy;         /* IA2_EXIT_FORCE_LEGACY=1 */
     bool park;           /* IA2_EXIT_PARK_THREADS=1 */
+    bool audit;          /* IA2_EXIT_AUDIT=1: libia2_audit.so is expected to be there */
     bool follow;         /* IA2_EXIT_FOLLOW=1: children are covered too */
     bool secure;         /* AT_SECURE: setuid, setgid or file capabilities */
 };
 
 extern struct ia2_config ia2_config;
 
-/* Reads the variables and takes what is ours out of the environment of the program (its own LD_PRELOAD entries stay).
+/* Reads the variables and takes what is ours out of the environment of the program (its own entries of LD_PRELOAD and LD_AUDIT stay).
  * Only from the constructor, before any other thread exists: it edits `envp` in place. */
 void ia2_config_read(char **envp);
 

@@ -44,15 +44,16 @@ void ia2_exit_begin(enum ia2_exit_how how, int status) {
     }
 }
 
+/* Signals stay taken where that is how memory opens, or where somebody watches: a fault while stdio ends is told, too. */
 void ia2_exit_end(void) {
     struct ia2_thread *thread = ia2_self();
-    if (ia2_exiting() && ia2_close_linger(thread)) {
-        (void)ia2_dispatch_intercept(true);
-        return; /* signals stay taken: ours are how memory opens */
+    bool lingers = ia2_exiting() && ia2_close_linger(thread);
+    if (!lingers) {
+        ia2_close_end(thread);
     }
-    ia2_close_end(thread);
-    if (ia2_exiting() && ia2_sealed.enforcing &&
-        !ia2_sealed.watching) { /* else a fault at the end of stdio is told, too */
+    if (lingers || ia2_sealed.watching) {
+        (void)ia2_dispatch_intercept(ia2_dispatch_armed()); /* so the program sees its own signals as before */
+    } else if (ia2_exiting() && ia2_sealed.enforcing) {
         ia2_signals_guard_thread(thread, false);
         ia2_signals_give_back();
     }

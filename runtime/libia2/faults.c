@@ -75,24 +75,16 @@ void ia2_on_trap(int number, siginfo_t *info, void *context) {
     }
 }
 
-/* After the last destructor. Its end is the one call of a process that looks at no memory. */
-static void open_for_last_calls(const siginfo_t *info, ucontext_t *context) {
-    if (info->si_syscall != SYS_exit_group) {
-        ia2_close_admit_all();
-    }
-    ia2_dispatch_step_aside(context);
-}
-
 void ia2_on_dispatch(int number, siginfo_t *info, void *context) {
     enum { BY_DISPATCH = 2 }; /* SYS_USER_DISPATCH */
     ia2_handler_open();
     if (info->si_code == BY_DISPATCH && ia2_dispatch_armed()) {
-        if (ia2_close_lingers()) {
-            open_for_last_calls(info, context);
-        } else {
-            ia2_close_admit_all();
-            ia2_dispatch_handle(info, context);
+        if (info->si_syscall == SYS_exit_group && ia2_close_lingers()) {
+            ia2_dispatch_step_aside(context); /* the one call that looks at no memory */
+            return;
         }
+        ia2_close_admit_all();
+        ia2_dispatch_handle(info, context);
         return;
     }
     pass_on(number, info, context);

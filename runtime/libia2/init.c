@@ -1,4 +1,5 @@
 /* The first code of the process after ld.so has relocated everything (DF_1_INITFIRST): before every other constructor. */
+#include "audit.h"
 #include "backend.h"
 #include "config.h"
 #include "events.h"
@@ -87,6 +88,12 @@ static const char *load_map(void) {
     return wrong;
 }
 
+/* Less can be done than was asked for, and nothing that was promised depends on it. */
+static void lost(const char *what, const char *why) {
+    ia2_complain(what, why);
+    ia2_event_fault(what, why);
+}
+
 static void start_covered(void) {
     if (ia2_config.map[0]) {
         ia2_secret_make();
@@ -104,6 +111,11 @@ static void start_covered(void) {
         ia2_records_seal_all();
     }
     ia2_event_start();
+    if (ia2_config.audit && !ia2_audited()) {
+        lost("libia2_audit.so does not answer",
+             "objects that come by dlopen are learnt of late, those of dlmopen never; "
+             "name it in LD_AUDIT, from the same build as libia2.so");
+    }
     if (map_error) {
         ia2_event_fault(map_error, ia2_config.map);
     }

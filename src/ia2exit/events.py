@@ -80,7 +80,7 @@ class Start(Event, frozen=True, kw_only=True, tag="start"):
     virtual: bool
     #: Path of the binary exit map, or None.
     map: str | None
-    #: Whether libia2_audit.so tells of objects that come by dlopen when they are mapped, and of those of dlmopen at all.
+    #: Whether libia2_audit.so tells of objects: else those of dlopen are known late, those of dlmopen never.
     audit: bool
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 LIBDIR_VARIABLE = "IA2EXIT_LIBDIR"
 
 _RUNTIME = "libia2.so"
+_AUDIT = "libia2_audit.so"
 
 
 def runtime_library() -> Path:
@@ -51,6 +52,16 @@ def runtime_path() -> str:
         f"install the package with pip, or build it (cmake -G Ninja -B build && ninja -C build) "
         f"and set {LIBDIR_VARIABLE} to the build folder"
     )
+
+
+def audit_path() -> str | None:
+    """The absolute path of libia2_audit.so beside the runtime; None where it is not (an older build).
+
+    Raises:
+        Ia2exitError: as :func:`runtime_path`.
+    """
+    module = os.path.join(os.path.dirname(runtime_path()), _AUDIT)
+    return module if os.path.isfile(module) else None
 
 
 def _loadable(library: str) -> str:

@@ -158,6 +158,27 @@ Test(config, a_second_ld_preload_is_cleaned_too) {
     LEFT("LD_PRELOAD=/y/liby.so");
 }
 
+/* ---- LD_AUDIT: the same, with colons only ---- */
+
+Test(config, the_audit_module_goes_and_other_modules_stay) {
+    READ("LD_AUDIT=/x/libia2_audit.so", "LD_PRELOAD=/x/libia2.so", "A=1");
+    LEFT("A=1");
+    READ("LD_AUDIT=/y/other.so:/x/libia2_audit.so", "A=1");
+    LEFT("LD_AUDIT=/y/other.so", "A=1");
+    READ("LD_AUDIT=libia2_audit.so:/y/a file of mine.so", "A=1");
+    LEFT("LD_AUDIT=/y/a file of mine.so", "A=1");
+    READ("LD_AUDIT=/y/a libia2_audit.so", "A=1");
+    LEFT("LD_AUDIT=/y/a libia2_audit.so", "A=1");
+    READ("LD_AUDIT=/x/libia2.so", "LD_PRELOAD=/x/libia2_audit.so", "A=1");
+    LEFT("LD_AUDIT=/x/libia2.so", "LD_PRELOAD=/x/libia2_audit.so", "A=1");
+}
+
+Test(config, follow_leaves_the_audit_module_to_children) {
+    READ("LD_AUDIT=/x/libia2_audit.so", "IA2_EXIT_FOLLOW=1", "IA2_EXIT_AUDIT=1");
+    LEFT("LD_AUDIT=/x/libia2_audit.so", "IA2_EXIT_FOLLOW=1", "IA2_EXIT_AUDIT=1");
+    cr_expect(ia2_config.audit);
+}
+
 /* setproctitle() and the like read the old text to its NUL: nothing of us may be left behind it. */
 Test(config, nothing_is_left_behind_the_shortened_value) {
     READ("LD_PRELOAD=/y/liby.so:/x/libia2.so:/z/libz.so", "Z=1");

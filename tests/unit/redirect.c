@@ -10,6 +10,7 @@
 
 void ia2_nothing(void) {}
 void ia2_run_fini(uint32_t slot) { (void)slot; }
+void ia2_run_init(int argc, char **argv, char **envp, uint32_t slot) { (void)argc, (void)argv, (void)envp, (void)slot; }
 void ia2_run_key(void *value, uint32_t slot) { (void)value, (void)slot; }
 void ia2_run_quick(uint32_t slot, int status) { (void)slot, (void)status; }
 
@@ -146,6 +147,44 @@ Test(redirect, where_nothing_can_be_written_nothing_is_changed) {
     cr_assert_eq(mprotect(scene.map, PAGE, PROT_READ), 0);
     cr_expect_not(ia2_redirect(&scene.object, SLOT));
     cr_expect(is_unchanged(&scene));
+}
+
+/* ---- initialisation, of objects that are not relocated yet ---- */
+
+Test(redirect, initialisation_is_redirected_and_given_back) {
+    const ElfW(Dyn) init = {.d_tag = DT_INIT, .d_un.d_ptr = 0x4000};
+    for (int has = 0; has < 2; has++) {
+        struct scene scene = scene_with(true, true);
+        const ElfW(Dyn) *before = NULL;
+        if (has) {
+            cr_assert_eq(mprotect(scene.section, PAGE, PROT_READ | PROT_WRITE), 0);
+            scene.section[0] = init;
+            before = &scene.section[0];
+            scene.map->info[DT_INIT] = before;
+        }
+        cr_assert(ia2_redirect_init(&scene.object, SLOT));
+        const ElfW(Dyn) *now = scene.map->info[DT_INIT];
+        cr_expect_neq(now, before);
+        cr_expect_eq(scene.object.base + now->d_un.d_ptr, ia2_init_stub(SLOT));
+        cr_expect_eq(scene.object.init, before);
+        ia2_restore_init(&scene.object);
+        cr_expect_eq(scene.map->info[DT_INIT], before);
+        scene.map->info[DT_INIT] = &init;
+        ia2_restore_init(&scene.object); /* once is enough */
+        cr_expect_eq(scene.map->info[DT_INIT], &init);
+    }
+}
+
+Test(redirect, initialisation_stays_where_the_pointer_is_not_believed) {
+    struct scene scene = scene_with(true, true);
+    const ElfW(Dyn) other = {.d_tag = DT_INIT, .d_un.d_ptr = 0x4000};
+    scene.map->info[DT_INIT] = &other; /* the section has none */
+    cr_expect_not(ia2_redirect_init(&scene.object, SLOT));
+    cr_expect_eq(scene.map->info[DT_INIT], &other);
+    scene = scene_with(true, true);
+    cr_assert_eq(mprotect(scene.map, PAGE, PROT_READ), 0);
+    cr_expect_not(ia2_redirect_init(&scene.object, SLOT));
+    cr_expect_null(scene.map->info[DT_INIT]);
 }
 
 /* This glibc's link_maps are as we take them to be: else every test of the runtime runs on the other path, and nobody sees it. */

@@ -15,9 +15,22 @@ from ia2exit.running.trace import parse
 FIXTURES = Path(__file__).parent / "runtime_fixtures"
 BUILD = Path(os.environ.get("IA2EXIT_LIBDIR", Path(__file__).resolve().parents[2] / "build")).resolve()
 RUNTIME = BUILD / "libia2.so"
+AUDIT = BUILD / "libia2_audit.so"
 HEADERS = FIXTURES.parents[2] / "runtime" / "libia2" / "include"
 #: Seconds until a program that hangs is ended.
 LIMIT = 60
+
+
+class Ways:
+    """How the runtime comes into the programs that are run here: with the audit module or without (conftest.py)."""
+
+    audited = False
+
+    @classmethod
+    def environment(cls) -> dict[str, str]:
+        """The variables for ld.so."""
+        audit = {"LD_AUDIT": str(AUDIT), "IA2_EXIT_AUDIT": "1"} if cls.audited else {}
+        return {"LD_PRELOAD": str(RUNTIME), **audit}
 
 
 def build(folder: Path, source: str, *flags: str | Path, name: str | None = None) -> Path:
@@ -91,7 +104,7 @@ def run_covered(command: Sequence[str | Path], **environment: str) -> Outcome:
     """The same under the runtime, with a trace beside the program."""
     trace = Path(command[0]).parent / "trace"
     trace.unlink(missing_ok=True)
-    given = {"LD_PRELOAD": str(RUNTIME), "IA2_TRACE_EXIT": str(trace), **environment}
+    given = {**Ways.environment(), "IA2_TRACE_EXIT": str(trace), **environment}
     done = run(command, **given)
     lines = trace.read_bytes().splitlines() if trace.exists() else []
     return Outcome(done.status, done.stdout, done.stderr, lines)
@@ -103,11 +116,12 @@ def same(command: Sequence[str | Path], **environment: str) -> Outcome:
     Returns the traced run. No event may be a fault, no line may be lost.
     """
     vanilla = run(command)
-    untraced = run(command, LD_PRELOAD=str(RUNTIME))
+    untraced = run(command, **Ways.environment())
     traced = run_covered(command, **environment)
     for other in (untraced, traced):
         assert (other.status, other.stdout, other.stderr) == (vanilla.status, vanilla.stdout, vanilla.stderr)
     assert traced.faults == []
+    assert {start.audit for start in traced.starts} == {Ways.audited}
     return traced
 
 

@@ -22,10 +22,15 @@ static void keep(uint32_t number, void *value, int status, uintptr_t frame) {
 }
 
 void ia2_run_fini(uint32_t slot);
+void ia2_run_init(int argc, char **argv, char **envp, uint32_t slot);
 void ia2_run_key(void *value, uint32_t stub);
 void ia2_run_quick(uint32_t stub, int status);
 
 void ia2_run_fini(uint32_t slot) { keep(slot, NULL, 0, (uintptr_t)__builtin_frame_address(0)); }
+void ia2_run_init(int argc, char **argv, char **envp, uint32_t slot) {
+    cr_assert_eq((void *)envp, &last);
+    keep(slot, argv, argc, (uintptr_t)__builtin_frame_address(0));
+}
 void ia2_run_key(void *value, uint32_t stub) { keep(stub, value, 0, (uintptr_t)__builtin_frame_address(0)); }
 void ia2_run_quick(uint32_t stub, int status) { keep(stub, NULL, status, (uintptr_t)__builtin_frame_address(0)); }
 
@@ -47,7 +52,7 @@ static uintptr_t decode(uintptr_t stub, uint32_t number, unsigned char move) {
     return stub + 14 + (uintptr_t)(intptr_t)distance;
 }
 
-enum { MOV_EDI = 0xbf, MOV_ESI = 0xbe };
+enum { MOV_EDI = 0xbf, MOV_ESI = 0xbe, MOV_ECX = 0xb9 };
 
 static void check_table(const char *table, uint32_t count, uintptr_t (*stub_at)(uint32_t), unsigned char move,
                         uintptr_t target) {
@@ -60,12 +65,17 @@ static void check_table(const char *table, uint32_t count, uintptr_t (*stub_at)(
 
 Test(stubs, tables_are_as_large_as_promised) {
     cr_expect_eq(IA2_FINI_STUBS, 4096); /* = IA2_MAX_OBJECTS */
-    cr_expect_eq(IA2_KEY_STUBS, 1024);  /* = PTHREAD_KEYS_MAX */
+    cr_expect_eq(IA2_INIT_STUBS, IA2_FINI_STUBS);
+    cr_expect_eq(IA2_KEY_STUBS, 1024); /* = PTHREAD_KEYS_MAX */
     cr_expect_eq(IA2_QUICK_STUBS, 256);
 }
 
 Test(stubs, every_finalisation_stub) {
     check_table(ia2_fini_stubs, IA2_FINI_STUBS, ia2_fini_stub, MOV_EDI, (uintptr_t)ia2_run_fini);
+}
+
+Test(stubs, every_initialisation_stub) {
+    check_table(ia2_init_stubs, IA2_INIT_STUBS, ia2_init_stub, MOV_ECX, (uintptr_t)ia2_run_init);
 }
 
 Test(stubs, every_key_stub) {
@@ -83,6 +93,10 @@ Test(stubs, each_passes_on_its_number_and_its_arguments) {
         ((void (*)(void))ia2_fini_stub(i))();
         cr_assert_eq(last.number, i);
         cr_assert_eq(last.stack % 16, 0, "the stack is not aligned");
+        ((void (*)(int, char **, char **))ia2_init_stub(i))(5, (char **)&value, (char **)&last);
+        cr_assert_eq(last.number, i);
+        cr_assert_eq(last.value, &value);
+        cr_assert_eq(last.status, 5);
     }
     for (uint32_t i = 0; i < IA2_KEY_STUBS; i++) {
         ((void (*)(void *))ia2_key_stub(i))(&value + i);
@@ -96,5 +110,5 @@ Test(stubs, each_passes_on_its_number_and_its_arguments) {
         cr_assert_eq(last.status, -(int)i);
         cr_assert_eq(last.stack % 16, 0);
     }
-    cr_expect_eq(last.calls, IA2_FINI_STUBS + IA2_KEY_STUBS + IA2_QUICK_STUBS);
+    cr_expect_eq(last.calls, IA2_FINI_STUBS + IA2_INIT_STUBS + IA2_KEY_STUBS + IA2_QUICK_STUBS);
 }

@@ -9,6 +9,8 @@ from runtime_running import RUNTIME, Outcome, build, run, run_covered, same
 
 from ia2exit.events import End, Exec, Exit, Start
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,8 @@ from runtime_running import RUNTIME, Outcome, build, library, run, same, tool
 
 from ia2exit.events import End, Exec, Object
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -10,6 +10,8 @@ from runtime_running import Outcome, build, library, run_covered, same, tool
 
 from ia2exit.events import End, Object, Register
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 #: Flags to link with; which kinds the runtime takes over, in the order in which they run.
 LINKED: dict[str, tuple[list[str], list[str]]] = {
     "plain": ([], ["fini_array", "fini_array", "fini"]),
@@ -125,14 +127,26 @@ def test_many_objects_at_once(program: Path, plugin: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("scenario", ["apart", "apart-and-closed"])
-def test_an_object_in_a_namespace_of_its_own_is_left_alone(program: Path, plugin: Path, scenario: str) -> None:
-    """dlmopen: LD_PRELOAD does not reach there, so its destructors run without us."""
+def test_an_object_in_a_namespace_of_its_own(program: Path, plugin: Path, scenario: str, either_way: bool) -> None:
+    """dlmopen: LD_PRELOAD does not reach there, the audit module does."""
     outcome = same([program, scenario, plugin, plugin, plugin])
     assert outcome.status == 3
     assert outcome.stdout.count(b"plugin.so destructor\n") == 3
     assert outcome.stdout.count(b"plugin.so atexit\n") == 3
-    assert kinds_of(outcome, plugin) == []
     assert isinstance(outcome.events[-1], End)
+    if not either_way:
+        assert kinds_of(outcome, plugin) == []
+        return
+    assert kinds_of(outcome, plugin) == 3 * ["fini_array", "fini_array", "cxa_atexit", "fini"]
+    known = objects_of(outcome, plugin)
+    loaded = [event for event in known if event.when == "load"]
+    closed = scenario == "apart-and-closed"
+    assert len(loaded) == 3
+    assert len({event.namespace for event in loaded}) == (1 if closed else 3), "a number is used again"
+    assert 0 not in {event.namespace for event in loaded}
+    assert [event.when for event in known].count("unload") == (3 if closed else 0)
+    moments = {event.moment for event in outcome.entered if event.function.object == str(plugin)}
+    assert moments == {"unload" if closed else "exit"}
 
 
 def test_a_library_may_exit_in_its_constructor(folder: Path, program: Path) -> None:

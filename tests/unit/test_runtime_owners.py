@@ -10,6 +10,8 @@ from runtime_running import FIXTURES, Outcome, build, library, same
 from ia2exit.events import Enter, Fallback, Register
 from ia2exit.pkru import opens_everything
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,6 +12,8 @@ from runtime_running import RUNTIME, Outcome, build, library, run, run_covered, 
 
 from ia2exit.events import End, Enter, Register
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop all other threads for the exit phase, so that it can be closed",
     )
     add(
+        "--no-audit",
+        action="store_true",
+        help="do without LD_AUDIT: objects that come by dlopen are learnt of late, those of dlmopen never",
+    )
+    add(
         "--timeout",
         type=_seconds,
         metavar="SECONDS",
@@ -82,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         trace=args.trace,
         follow=args.follow,
         park_threads=args.park_threads,
+        audit=not args.no_audit,
         timeout=args.timeout,
         env=as_started(),
     )

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from ia2exit.errors import Ia2exitError
-from ia2exit.native import runtime_path
+from ia2exit.native import audit_path, runtime_path
 from ia2exit.running import environment as environments
 from ia2exit.running import request
 from ia2exit.running.program import Program, direct, resolve
@@ -33,6 +33,7 @@ def command_line(
     backend: Backend | None = None,
     trace: str | None = None,
     park_threads: bool = False,
+    audit: bool = True,
     core: str | None = None,
     options: Sequence[str] = (),
     environment: Mapping[str, str],
@@ -48,6 +49,7 @@ def command_line(
         mode: likewise.
         backend: likewise.
         park_threads: likewise.
+        audit: likewise.
         trace: keep the events in this file; else the runtime writes them to /dev/null, and behaves as ever.
         core: a core file to look at instead.
         options: for gdb, after ours.
@@ -85,6 +87,7 @@ def command_line(
         mode=mode,
         backend=backend,
         park_threads=park_threads,
+        audit=audit_path() if audit else None,
     )
     ours += ["-ex", "set startup-with-shell on", "-ex", f"set exec-wrapper {_wrapper(environment, wanted)}"]
     return [gdb, *ours, *options, "--args", *direct(program)]

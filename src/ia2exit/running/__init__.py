@@ -48,6 +48,7 @@ def run(
     trace: str | os.PathLike[str] | None = None,
     follow: bool = False,
     park_threads: bool = False,
+    audit: bool = True,
     timeout: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> RunResult:
@@ -67,6 +68,8 @@ def run(
         follow: cover children and what the program turns into by ``exec``, too.
         park_threads: stop all other threads for the exit phase, so that backend ``mprotect`` can close memory beside
             them: only for programs none of whose destructors waits for another thread.
+        audit: name libia2_audit.so in LD_AUDIT, so that objects are known as soon as ld.so maps them, in every
+            namespace.
         timeout: seconds that the program may run. After that its exit, if it has begun, is asked where it hangs (a
             fault ``timeout`` with the stacks of all threads), and it is ended: SIGTERM, then SIGKILL.
         env: the program's environment, ours if None; IA2_* variables in it count as
@@ -87,7 +90,7 @@ def run(
     target = None if trace is None else os.fspath(trace)
     if target is not None:
         keeping.check(target)
-    from ia2exit.native import runtime_path
+    from ia2exit.native import audit_path, runtime_path
 
     with keeping.private_folder() as folder:
         events, binary = os.path.join(folder, "events"), os.path.join(folder, "map")
@@ -103,6 +106,7 @@ def run(
             mode=mode,
             backend=backend,
             park_threads=park_threads,
+            audit=audit_path() if audit else None,
         )
         patience = None if timeout is None else _patience(timeout, events)
         ended = start_and_wait(program, started, patience)

@@ -11,6 +11,7 @@ IA2_EXIT_MODE          the mode, unless ``--mode`` is given
 IA2_EXIT_BACKEND       the backend, unless ``--backend`` is given
 IA2_EXIT_PARK_THREADS  ``1`` is ``--park-threads``
 IA2_EXIT_SCRUB         set by us alone
+IA2_EXIT_AUDIT         likewise, where the audit module is named in LD_AUDIT: that it does not answer is worth a line
 all others             passed to the runtime as they are: IA2_DIAG_EXIT (the report shows counters, too),
                        IA2_EXIT_ALLOW_ALL and IA2_EXIT_FORCE_LEGACY (the report says so)
 =====================  =============================================================================================
@@ -34,13 +35,19 @@ def with_runtime(
     mode: str | None = None,
     backend: str | None = None,
     park_threads: bool = False,
+    audit: str | None = None,
 ) -> dict[str, str]:
     """The environment of the program: ``environment``, the runtime as last preloaded object, and its variables.
 
-    Without ``follow`` the runtime takes all that out again before the program sees it.
+    ``audit`` is the path of libia2_audit.so, or None. Without ``follow`` the runtime takes all that out again before
+    the program sees it.
     """
     result = dict(environment)
     result["LD_PRELOAD"] = preload(environment.get("LD_PRELOAD", ""), library)
+    result.pop("IA2_EXIT_AUDIT", None)
+    if audit is not None:
+        result["LD_AUDIT"] = ":".join(filter(None, [environment.get("LD_AUDIT", ""), audit]))
+        result["IA2_EXIT_AUDIT"] = "1"
     result["IA2_TRACE_EXIT"] = trace
     for name in ("IA2_EXIT_FOLLOW", "IA2_EXIT_SCRUB"):
         result.pop(name, None)
