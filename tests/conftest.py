@@ -7,7 +7,7 @@ that has no tests, by pytest's own exit status 5.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -43,3 +43,13 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid}: skipped, which CI does not accept: {reason}"
     return report
+
+
+@pytest.fixture(params=[False, True], ids=["preloaded", "audited"])
+def either_way(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """For tests/unit: once by LD_PRELOAD alone and once with the audit module; the value says whether it is there."""
+    from runtime_running import Ways  # beside the tests that ask for it
+
+    Ways.audited = request.param
+    yield request.param
+    Ways.audited = False

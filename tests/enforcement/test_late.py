@@ -35,7 +35,7 @@ def plugin(folder: Path) -> Path:
 @every_case
 @pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAIN], ids=str)
 def test_everything_is_open_again(program: Path, plugin: Path, tmp_path: Path, what: str, way: Way) -> None:
-    command = [program, plugin, what]
+    command: list[str | Path] = [program, plugin, what]
     outcome = watch(command, way, tmp_path / "trace")
     assert outcome.violations == []
     assert outcome.seen == vanilla(command).seen

@@ -75,11 +75,11 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
     """The status of a lane; whoever ends us ends it, too, in the way that it needs to end its guest."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        return process.wait(LIMIT + 600)
+        return process.wait(timeout=LIMIT + 600)
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(60)
+            process.wait(timeout=60)
 
 
 def _why_not(name: str) -> str | None:

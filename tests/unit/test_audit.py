@@ -51,7 +51,17 @@ def audit_module(folder: Path, **changed: str) -> Path:
     flags = ["-shared", "-fPIC", "-O2", "-nostdlib", "-ffreestanding", "-fvisibility=hidden", "-fno-stack-protector"]
     includes = [f"-I{folder}", f"-I{SOURCES / 'libia2'}", f"-I{SOURCES / 'libia2' / 'include'}"]
     output = folder / AUDIT.name
-    command = ["gcc", "-D_GNU_SOURCE", "-DIA2_EXIT_UNMARKED", *flags, *includes, folder / "audit.c", *own, "-o", output]
+    command: list[str | Path] = [
+        "gcc",
+        "-D_GNU_SOURCE",
+        "-DIA2_EXIT_UNMARKED",
+        *flags,
+        *includes,
+        folder / "audit.c",
+        *own,
+        "-o",
+        output,
+    ]
     subprocess.run(command, timeout=LIMIT, check=True)
     return output
 
@@ -206,13 +216,17 @@ def test_a_module_without_the_runtime_says_so(program: Path, plugin: Path) -> No
 
 def test_it_brings_nothing_into_its_namespace() -> None:
     """No libc: that would cost each start more than all else."""
+    from elftools.elf.dynamic import DynamicSection
     from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
 
     with AUDIT.open("rb") as stream:
         image = ELFFile(stream)
-        dynamic = image.get_section_by_name(".dynamic")
+        dynamic, symbols = (image.get_section_by_name(name) for name in (".dynamic", ".dynsym"))
+        assert isinstance(dynamic, DynamicSection)
+        assert isinstance(symbols, SymbolTableSection)
         tags = {tag.entry.d_tag for tag in dynamic.iter_tags()}
-        exported = {symbol.name for symbol in image.get_section_by_name(".dynsym").iter_symbols() if symbol.name}
+        exported = {symbol.name for symbol in symbols.iter_symbols() if symbol.name}
     assert not tags & {"DT_NEEDED", "DT_INIT", "DT_INIT_ARRAY", "DT_FINI", "DT_FINI_ARRAY"}
     assert exported == {"la_version", "la_objopen", "la_activity", "la_objclose"}
     assert os.access(RUNTIME, os.R_OK)

@@ -39,7 +39,7 @@ def event(program: Path, rva: int, kind: str = "atexit") -> events.Register:
 def start(program: Path) -> events.Start:
     return events.Start(
         pid=1, tid=1, t=0, version=1, runtime="", program=str(program), ppid=0, forked=False, glibc="", backend="none",
-        backend_why=None, mode="observe", allow_all=False, virtual=True, map=None,
+        backend_why=None, mode="observe", allow_all=False, virtual=True, map=None, audit=False,
     )  # fmt: skip
 
 
