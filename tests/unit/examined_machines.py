@@ -18,7 +18,7 @@ FILTER = 2
 
 def traced(backend: str | None, **members: Any) -> Trace:
     """A program whose destructors were all closed in."""
-    return Trace(program="/bin/true", backend=backend, glibc="2.41", ran=2, success=2, **members)
+    return Trace(program="/bin/true", backend=backend, glibc="2.41", ran=2, success=2, **{"audited": True, **members})
 
 
 MACHINE = Facts(

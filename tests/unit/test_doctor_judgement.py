@@ -110,6 +110,25 @@ def test_a_runtime_that_ld_so_refuses_is_missing_with_the_words_of_ld_so() -> No
     assert (one.state, one.found) == ("missing", said)
 
 
+@pytest.mark.parametrize(
+    ("looked", "answers", "state", "found", "remedy"),
+    [
+        (True, True, "ok", "libia2_audit.so answers", None),
+        (True, False, "limited", "does not answer", "ia2_audit"),
+        (False, False, "limited", "takes no notice of LD_AUDIT", "--no-audit"),
+    ],
+)
+def test_the_audit_module_is_needed_by_nothing_and_missed(
+    looked: bool, answers: bool, state: str, found: str, remedy: str | None
+) -> None:
+    traces = {**MACHINE.traces, "none": traced("none", audited=answers)}
+    one = check(machine(auditing=looked, traces=traces), "auditing")
+    assert one.state == state
+    assert found in one.found
+    assert remedy in str(one.remedy) if remedy else one.remedy is None
+    assert judge(machine(auditing=looked, traces=traces)).closes == judge(MACHINE).closes
+
+
 def test_where_nothing_could_be_tried_each_trial_says_why() -> None:
     facts = machine(trials={}, untried="this is Linux on riscv64", traces={}, runtime=None, runtime_missing="none")
     assert check(facts, "closing by mprotect").found == "cannot be tried: this is Linux on riscv64"

@@ -17,7 +17,7 @@ import ia2exit
 from ia2exit import events
 from ia2exit.errors import Ia2exitError
 from ia2exit.examining.records import Facts, Trace, Trial
-from ia2exit.native import runtime_path
+from ia2exit.native import audit_path, runtime_path
 from ia2exit.running.environment import with_runtime
 from ia2exit.running.trace import parse
 from ia2exit.vm import kernel, needs
@@ -146,7 +146,7 @@ def _traces(runtime: str) -> dict[str, Trace]:
 def _trace(runtime: str, command: list[str], backend: str) -> Trace:
     """One program under one backend. Its events come by standard error: no file, whatever /tmp is like."""
     environment = with_runtime(
-        _environment(), library=runtime, trace="1", follow=False, mode="observe", backend=backend
+        _environment(), library=runtime, trace="1", follow=False, mode="observe", backend=backend, audit=audit_path()
     )
     done = _run(command, environment)
     result = Trace(program=command[0])
@@ -157,7 +157,8 @@ def _trace(runtime: str, command: list[str], backend: str) -> Trace:
             result = msgspec.structs.replace(result, said=result.said or line)
             continue
         if isinstance(event, events.Start):
-            result = msgspec.structs.replace(result, backend=event.backend, why=event.backend_why, glibc=event.glibc)
+            told = {"backend": event.backend, "why": event.backend_why, "glibc": event.glibc, "audited": event.audit}
+            result = msgspec.structs.replace(result, **told)
         elif isinstance(event, events.Counters):
             result = msgspec.structs.replace(result, ran=event.ran, success=event.success)
     if done.returncode != 0 and result.said is None:

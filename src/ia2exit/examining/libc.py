@@ -76,19 +76,32 @@ def _preload_remedy(facts: Facts) -> str:
 
 
 def auditing(facts: Facts) -> Check:
-    """``LD_AUDIT``."""
+    """``LD_AUDIT``: does the module of ours answer, and if not, does ld.so look for any?"""
+    works = facts.trace("none").audited
+    if works:
+        found = "libia2_audit.so answers"
+    elif facts.auditing:
+        found = "ld.so looks for modules, and libia2_audit.so does not answer"
+    else:
+        found = "ld.so takes no notice of LD_AUDIT"
     return Check(
         group="libc",
         name="auditing",
-        state="ok" if facts.auditing else "limited",
-        found="ld.so looks for the module that LD_AUDIT names"
-        if facts.auditing
-        else "ld.so takes no notice of LD_AUDIT",
-        means="objects that come by dlopen could be seen before their constructors run"
-        if facts.auditing
-        else "objects that come by dlopen are seen at the next registration, unload or exit only",
-        remedy=None if facts.auditing else "nothing to do: no part of ia2exit needs it yet",
+        state="ok" if works else "limited",
+        found=found,
+        means="objects that come by dlopen are known before their constructors run, and those of dlmopen at all"
+        if works
+        else "objects that come by dlopen are known at the next registration, unload or exit only; of dlmopen, none",
+        remedy=None if works else _audit_remedy(facts),
     )
+
+
+def _audit_remedy(facts: Facts) -> str:
+    if facts.runtime is None:
+        return "the runtime first: see preload"
+    if not facts.auditing:
+        return "a glibc built with auditing; without it, ia2exit run --no-audit says nothing of it"
+    return "build both libraries anew: cmake -G Ninja -B build && ninja -C build ia2 ia2_audit"
 
 
 CHECKS = [glibc, find_object, preload, auditing]

@@ -80,6 +80,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         why: why it did not get ``pku``, by the runtime itself.
         glibc: version of its libc.
         ran: destructors that ran, and those of them that ran with only their owner's memory open.
+        audited: whether libia2_audit.so answered to it.
         said: first line on standard error that is no event, or what kept the program from starting.
     """
 
@@ -89,6 +90,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     glibc: str | None = None
     ran: int = 0
     success: int = 0
+    audited: bool = False
     said: str | None = None
 
     @property
