@@ -81,7 +81,7 @@ class Start(Event, frozen=True, kw_only=True, tag="start"):
     #: Path of the binary exit map, or None.
     map: str | None
     #: Whether libia2_audit.so tells of objects: else those of dlopen are known late, those of dlmopen never.
-    audit: bool
+    audit: bool = False
 
 
 class Object(Event, frozen=True, kw_only=True, tag="object"):
@@ -102,7 +102,7 @@ class Object(Event, frozen=True, kw_only=True, tag="object"):
     #: How many ``.fini_array`` entries and ``DT_FINI`` the runtime took over.
     entries: int
     #: 0: the base namespace; else the number of one that dlmopen made.
-    namespace: int
+    namespace: int = 0
     when: Literal["start", "load", "unload"]
 
 

@@ -115,7 +115,7 @@ def test_a_runtime_that_ld_so_refuses_is_missing_with_the_words_of_ld_so() -> No
     [
         (True, True, "ok", "libia2_audit.so answers", None),
         (True, False, "limited", "does not answer", "ia2_audit"),
-        (False, False, "limited", "takes no notice of LD_AUDIT", "--no-audit"),
+        (False, False, "limited", "takes no notice of LD_AUDIT", "without --audit"),
     ],
 )
 def test_the_audit_module_is_needed_by_nothing_and_missed(

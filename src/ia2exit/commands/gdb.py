@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--backend", choices=("auto", "none", "mprotect", "pku"), help="how memory is closed (auto)")
     add("--park-threads", action="store_true", help="stop all other threads for the exit phase")
-    add("--no-audit", action="store_true", help="do without LD_AUDIT")
+    add("--audit", action="store_true", help="learn of objects by LD_AUDIT")
     add("--trace", metavar="FILE", help="keep the events here, one JSON object a line")
     add("--core", metavar="FILE", help="look at this core file instead of starting a program")
     add("--print-script", action="store_true", help="print the path of what gdb is to source, and exit")
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         trace=args.trace,
         park_threads=args.park_threads,
-        audit=not args.no_audit,
+        audit=args.audit,
         core=args.core,
         options=[word for words in args.gdb or () for word in words],
         environment=environment,

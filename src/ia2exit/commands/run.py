@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop all other threads for the exit phase, so that it can be closed",
     )
     add(
-        "--no-audit",
+        "--audit",
         action="store_true",
-        help="do without LD_AUDIT: objects that come by dlopen are learnt of late, those of dlmopen never",
+        help="learn by LD_AUDIT of objects: of dlopen before their constructors run, of dlmopen at all",
     )
     add(
         "--timeout",
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         trace=args.trace,
         follow=args.follow,
         park_threads=args.park_threads,
-        audit=not args.no_audit,
+        audit=args.audit,
         timeout=args.timeout,
         env=as_started(),
     )

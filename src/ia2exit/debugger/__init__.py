@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from ia2exit.errors import Ia2exitError
 from ia2exit.native import audit_path, runtime_path
+from ia2exit.running import auditing, request
 from ia2exit.running import environment as environments
-from ia2exit.running import request
 from ia2exit.running.program import Program, direct, resolve
 from ia2exit.running.request import Backend, Mode
 
@@ -33,7 +33,7 @@ def command_line(
     backend: Backend | None = None,
     trace: str | None = None,
     park_threads: bool = False,
-    audit: bool = True,
+    audit: bool = False,
     core: str | None = None,
     options: Sequence[str] = (),
     environment: Mapping[str, str],
@@ -73,6 +73,8 @@ def command_line(
         return [gdb, *ours, *options, "-core", core, *image]
     request.check(policy=policy, map=map, mode=mode, backend=backend, timeout=None, variables=environment)
     program = resolve(command, environment)
+    if audit:
+        auditing.check(program.image, environment)
     mapped = None
     if policy is not None or map is not None:
         descriptor = _map(policy, map, program)

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Literal
 from ia2exit.elf.constants import (
     DF_1_PIE,
     DT_DEBUG,
+    DT_FLAGS,
     DT_FLAGS_1,
     DT_NEEDED,
     DT_NULL,
@@ -173,6 +174,11 @@ class ElfImage(ElfFile):
     def rpath(self) -> str | None:
         """DT_RPATH, not split or expanded."""
         return self._dynamic_string_of(DT_RPATH)
+
+    @property
+    def flags(self) -> int:
+        """DT_FLAGS."""
+        return self.dynamic.get(DT_FLAGS, 0)
 
     @property
     def flags_1(self) -> int:

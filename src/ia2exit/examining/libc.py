@@ -100,7 +100,7 @@ def _audit_remedy(facts: Facts) -> str:
     if facts.runtime is None:
         return "the runtime first: see preload"
     if not facts.auditing:
-        return "a glibc built with auditing; without it, ia2exit run --no-audit says nothing of it"
+        return "a glibc built with auditing; ia2exit run without --audit does not need it"
     return "build both libraries anew: cmake -G Ninja -B build && ninja -C build ia2 ia2_audit"
 
 

@@ -48,7 +48,7 @@ def run(
     trace: str | os.PathLike[str] | None = None,
     follow: bool = False,
     park_threads: bool = False,
-    audit: bool = True,
+    audit: bool = False,
     timeout: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> RunResult:
@@ -68,8 +68,8 @@ def run(
         follow: cover children and what the program turns into by ``exec``, too.
         park_threads: stop all other threads for the exit phase, so that backend ``mprotect`` can close memory beside
             them: only for programs none of whose destructors waits for another thread.
-        audit: name libia2_audit.so in LD_AUDIT, so that objects are known as soon as ld.so maps them, in every
-            namespace.
+        audit: name libia2_audit.so in LD_AUDIT: then objects of ``dlopen`` are known before their constructors run, and
+            those of ``dlmopen`` at all. ld.so lays out thread-local storage in another way then.
         timeout: seconds that the program may run. After that its exit, if it has begun, is asked where it hangs (a
             fault ``timeout`` with the stacks of all threads), and it is ended: SIGTERM, then SIGKILL.
         env: the program's environment, ours if None; IA2_* variables in it count as
@@ -86,6 +86,8 @@ def run(
     variables = dict(os.environ if env is None else env)
     request.check(policy=policy, map=map, mode=mode, backend=backend, timeout=timeout, variables=variables)
     program = resolve(words, variables)
+    if audit:
+        _check_audit(program, variables)
     follow = follow or variables.get("IA2_EXIT_FOLLOW") == "1"
     target = None if trace is None else os.fspath(trace)
     if target is not None:
@@ -115,6 +117,12 @@ def run(
         elif variables.get("IA2_TRACE_EXIT", "0") not in ("", "0"):
             keeping.append(events, variables["IA2_TRACE_EXIT"])
         return _result(words, program, ended, _Wanted(events, target, follow, said, patience))
+
+
+def _check_audit(program: Program, variables: Mapping[str, str]) -> None:
+    from ia2exit.running.auditing import check
+
+    check(program.image, variables)
 
 
 def _patience(seconds: float, events: str) -> Patience:
