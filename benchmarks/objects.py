@@ -22,14 +22,20 @@ def build(folder: Path, count: int) -> Path:
     ``program ROUNDS`` lets each of them register a destructor, one after the other, ROUNDS times; so each destructor
     that runs has another owner than the one before. Without an argument it does nothing at all.
     """
-    libraries = [folder / f"libobject_{number}.so" for number in range(1, count + 1)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(_library, libraries, range(1, count + 1)))
+    linked = libraries(folder, count)
     source = folder / "program.c"
     source.write_text(_program(count))
     program = folder / "program"
-    _compile([source, "-Wl,--no-as-needed", *libraries, "-Wl,-rpath,$ORIGIN", "-o", program])
+    _compile([source, "-Wl,--no-as-needed", *linked, "-Wl,-rpath,$ORIGIN", "-o", program])
     return program
+
+
+def libraries(folder: Path, count: int) -> list[Path]:
+    """Compile ``count`` libraries, of which each has a function ``object_N`` (N from 1) that registers a destructor."""
+    paths = [folder / f"libobject_{number}.so" for number in range(1, count + 1)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(_library, paths, range(1, count + 1)))
+    return paths
 
 
 def build_idle(folder: Path, programs: Sequence[str], at_least: int) -> tuple[Path, int]:

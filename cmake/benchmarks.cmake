@@ -1,5 +1,5 @@
 # The C side of the micro-benchmarks; `make bench` builds and runs them (benchmarks/bench_*.py).
-set(IA2_BENCHMARKS handlers memory spawn)
+set(IA2_BENCHMARKS handlers loads memory spawn)
 foreach(name IN LISTS IA2_BENCHMARKS)
   add_executable(bench_${name} benchmarks/${name}.c)
   set_target_properties(bench_${name} PROPERTIES
