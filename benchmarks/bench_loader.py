@@ -1,4 +1,4 @@
-"""What it costs that objects come and go: starts with the audit module, dlopen and dlclose, switches among many."""
+"""What it costs that objects come and go: starts with the audit module, dlopen and dlclose, switches among many.
 
 Both sides of a ratio are programs under the runtime or without it, in turn. Start to end is CPU time, as in
 bench_switch.py.
