@@ -86,6 +86,20 @@ target_link_options(dl_debug_stray PRIVATE -Wl,--no-as-needed -Wl,-fini=strayer_
 target_link_libraries(dl_debug_stray PRIVATE ia2 dl_debug_library dl_debug_library_cxx dl_debug_log)
 add_dependencies(dl_debug_stray dl_debug_plugin_resident dl_debug_plugin_unloaded)
 
+# Two objects in two compartments that it loads and unloads again and again.
+foreach(compartment IN ITEMS 6 7)
+  add_library(dl_debug_fini_plugin_${compartment} MODULE ${DL_DEBUG_SOURCE}/fini_plugin.c)
+  dl_debug_target(dl_debug_fini_plugin_${compartment})
+  set_target_properties(dl_debug_fini_plugin_${compartment} PROPERTIES PREFIX "" OUTPUT_NAME fini_plugin_${compartment})
+  target_compile_definitions(dl_debug_fini_plugin_${compartment} PRIVATE COMPARTMENT=${compartment})
+endforeach()
+add_executable(dl_debug_compartment_fini ${DL_DEBUG_SOURCE}/compartment_fini.c)
+dl_debug_target(dl_debug_compartment_fini)
+set_target_properties(dl_debug_compartment_fini PROPERTIES OUTPUT_NAME compartment_fini)
+target_link_options(dl_debug_compartment_fini PRIVATE -Wl,--no-as-needed)
+target_link_libraries(dl_debug_compartment_fini PRIVATE ia2)
+add_dependencies(dl_debug_compartment_fini dl_debug_fini_plugin_6 dl_debug_fini_plugin_7 ia2_audit)
+
 # ---- the exit map ---------------------------------------------------------------------------------------------------
 
 set(DL_DEBUG_MAP ${DL_DEBUG_BINARY}/dl_debug_test.map)
@@ -117,7 +131,7 @@ add_custom_target(dl_debug_test
 add_test(NAME dl_debug_exit_phase0 COMMAND dl_debug_test_program)
 set_tests_properties(dl_debug_exit_phase0 PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
 
-set(DL_DEBUG_SUITE dl_debug_kinds.c dl_debug_map.c dl_debug_moments.c dl_debug_order.c dl_debug_transitions.c)
+set(DL_DEBUG_SUITE dl_debug_compartment_fini.c dl_debug_kinds.c dl_debug_map.c dl_debug_moments.c dl_debug_order.c dl_debug_transitions.c)
 list(TRANSFORM DL_DEBUG_SUITE PREPEND ${DL_DEBUG_SOURCE}/)
 add_executable(dl_debug ${DL_DEBUG_SUITE}
   ${DL_DEBUG_SOURCE}/check.c ${DL_DEBUG_SOURCE}/expected.c ${DL_DEBUG_SOURCE}/trace.c ${DL_DEBUG_SOURCE}/transitions.c)
@@ -127,11 +141,13 @@ target_compile_definitions(dl_debug PRIVATE _GNU_SOURCE
   DL_DEBUG_PROGRAM="$<TARGET_FILE:dl_debug_test_program>"
   DL_DEBUG_PROBE="$<TARGET_FILE:dl_debug_probe>"
   DL_DEBUG_STRAY="$<TARGET_FILE:dl_debug_stray>"
+  DL_DEBUG_COMPARTMENT_FINI="$<TARGET_FILE:dl_debug_compartment_fini>"
+  DL_DEBUG_AUDIT="$<TARGET_FILE:ia2_audit>"
   DL_DEBUG_MAP_JSON="${DL_DEBUG_MAP}.json"
   DL_DEBUG_MAP_BINARY="${DL_DEBUG_MAP}")
 target_compile_options(dl_debug PRIVATE ${IA2_WARNINGS} -g -O1 -std=gnu11)
 target_link_libraries(dl_debug PRIVATE PkgConfig::CRITERION PkgConfig::JANSSON)
-add_dependencies(dl_debug dl_debug_test_program dl_debug_probe dl_debug_stray dl_debug_map)
+add_dependencies(dl_debug dl_debug_test_program dl_debug_probe dl_debug_stray dl_debug_compartment_fini dl_debug_map)
 
 # ---- ninja dl_debug_exit_phase2: every transition, read from the log ------------------------------------------------
 

@@ -35,10 +35,10 @@ static void check_scenario_as(const char *scenario, struct way way) {
 
 static void check_scenario(const char *scenario) {
     for (const char *const *backend = backends(); *backend != NULL; backend++) {
-        check_scenario_as(scenario, (struct way){*backend, "observe"});
+        check_scenario_as(scenario, (struct way){.backend = *backend, .mode = "observe"});
         if (strcmp(*backend, "none") != 0) {
-            check_scenario_as(scenario, (struct way){*backend, "enforce"});
-            check_scenario_as(scenario, (struct way){*backend, "contain"});
+            check_scenario_as(scenario, (struct way){.backend = *backend, .mode = "enforce"});
+            check_scenario_as(scenario, (struct way){.backend = *backend, .mode = "contain"});
         }
     }
 }
@@ -140,5 +140,7 @@ Test(dl_debug, transitions_leave_no_way_for_a_stray_store) {
     for (const char *const *backend = backends(); *backend != NULL; backend++)
         for (long from = 1; from <= 5; from++)
             for (long to = 1; to <= 3; to++)
-                check_stray(from, to, (struct way){*backend, strcmp(*backend, "none") == 0 ? "observe" : "enforce"});
+                check_stray(
+                    from, to,
+                    (struct way){.backend = *backend, .mode = strcmp(*backend, "none") == 0 ? "observe" : "enforce"});
 }

@@ -36,7 +36,12 @@ static void become(const char *program, const char *argument, struct way way, co
     snprintf(trace_value, sizeof trace_value, "fd:%d", files->events);
     snprintf(log_value, sizeof log_value, "%d", files->log);
     snprintf(rights_value, sizeof rights_value, "%d", files->rights);
-    setenv("IA2_TRACE_EXIT", trace_value, 1);
+    setenv(way.counted ? "IA2_DIAG_EXIT" : "IA2_TRACE_EXIT", trace_value, 1);
+    unsetenv(way.counted ? "IA2_TRACE_EXIT" : "IA2_DIAG_EXIT");
+    if (way.audit) {
+        setenv("LD_AUDIT", DL_DEBUG_AUDIT, 1);
+        setenv("IA2_EXIT_AUDIT", "1", 1);
+    }
     setenv("IA2_EXIT_MAP", DL_DEBUG_MAP_BINARY, 1);
     setenv("IA2_EXIT_BACKEND", way.backend, 1);
     setenv("IA2_EXIT_MODE", way.mode, 1);
@@ -103,7 +108,7 @@ struct trace *trace_program_as(const char *program, const char *argument, struct
 }
 
 struct trace *trace_program(const char *program, const char *argument) {
-    return trace_program_as(program, argument, (struct way){"none", "observe"});
+    return trace_program_as(program, argument, (struct way){.backend = "none", .mode = "observe"});
 }
 
 struct trace *trace_scenario(const char *scenario) { return trace_program(DL_DEBUG_PROGRAM, scenario); }

@@ -19,6 +19,8 @@ struct trace {
 struct way {
     const char *backend;
     const char *mode;
+    bool audit;   /* with the audit module */
+    bool counted; /* counters only (IA2_DIAG_EXIT), no trace */
 };
 
 /* Runs a program with tracing to a file and with the exit map: observed, and nothing closed. Fails the test when it cannot. */

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Tests of the C suites that are about enforcement; some of them in programs that load the runtime that the environment
 #: names.
 C_ENFORCING = "^dl_debug_transitions_of_"
-C_TESTS = f"{C_ENFORCING}|^unit_switch$|^unit_guard$"
+C_TESTS = f"{C_ENFORCING}|^dl_debug_compartment_fini_uses_|^unit_switch$|^unit_guard$"
 PYTHON_TESTS = ["tests/pku", "tests/enforcement"]
 #: What says that memory is closed, in each mode; and all the rest in one mode, where emulation takes its time.
 CHOICE = {"guest": "pku and (enforces or enforced)", "native": "pku"}
