@@ -18,7 +18,7 @@ echo "== wheel: build"
 wheel=("$work"/dist/*.whl)
 basename "${wheel[0]}"
 "$python" -m zipfile -l "${wheel[0]}" >"$work/contents"
-for part in ia2exit/lib/libia2.so ia2exit/include/ia2_exit.h ia2exit/include/ia2_exit_note.h ia2exit/py.typed \
+for part in ia2exit/lib/libia2.so ia2exit/lib/libia2_audit.so ia2exit/include/ia2_exit.h ia2exit/include/ia2_exit_note.h ia2exit/py.typed \
     ia2exit/data/shared-objects.txt ia2exit/schemas/scan.schema.json ia2exit/schemas/map.schema.json \
     ia2exit/schemas/policy.schema.json ia2exit/schemas/events.schema.json; do
     grep -qF "$part " "$work/contents" || {
