@@ -35,7 +35,7 @@ sanitize: setup
 demo:
 	@scripts/setup.sh --no-tests
 	@test -f $(BUILD)/build.ninja || cmake -G Ninja -B $(BUILD) -S . >/dev/null
-	@ninja -C $(BUILD) --quiet ia2
+	@ninja -C $(BUILD) --quiet ia2 ia2_audit
 	@IA2EXIT_LIBDIR=$(CURDIR)/$(BUILD) scripts/demo.sh $(BIN)/ia2exit
 
 lint: setup

@@ -9,6 +9,7 @@
 # argument.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
+export DL_DEBUG_ROUNDS=1000 # of compartment_fini, which takes several times as long here
 source=$PWD jobs=$(nproc) python=python3 failed=()
 [ -x .venv/bin/python ] && python=$source/.venv/bin/python
 
@@ -56,7 +57,7 @@ address() {
     # Ends of a process in which glibc itself leaves memory behind are among the scenarios.
     export ASAN_OPTIONS=$options:detect_leaks=0
     left_out "libasan registers in the name of others, and before the runtime is ready (under undefined all of them run)" \
-        dl_debug_counters_add_up dl_debug_exit_phase2 dl_debug_transitions_of_mixed_handlers \
+        dl_debug_compartment_fini_ten_thousand_times dl_debug_counters_add_up dl_debug_exit_phase2 dl_debug_transitions_of_mixed_handlers \
         dl_debug_transitions_of_crossed_registrations dl_debug_transitions_cover_every_kind_and_case
     check "address: test bed" tests -E "^unit_|$left_out_pattern"
     check "address: dl_debug_test as it stands" quietly ninja -C "$build" dl_debug_test

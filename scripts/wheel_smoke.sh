@@ -36,6 +36,7 @@ cd "$work"
 "$work/venv/bin/ia2exit" --version
 timeout 60 "$work/venv/bin/ia2exit" scan /bin/true
 timeout 60 "$work/venv/bin/ia2exit" run -- /bin/true
+timeout 60 "$work/venv/bin/ia2exit" run --audit -- /bin/true
 status=0
 timeout 60 "$work/venv/bin/ia2exit" run -- /bin/false || status=$?
 [ "$status" = 1 ] || {
