@@ -6,21 +6,14 @@ import argparse
 import os
 from collections.abc import Callable
 
+from ia2exit.commands.covering import add_command, add_covering, command_of
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``gdb``."""
     parser.usage = "ia2exit gdb [option …] -- CMD [argument …]\n       ia2exit gdb --core FILE [-- CMD]"
     add = parser.add_argument
-    add("-p", "--policy", metavar="FILE", help="policy that says which object is in which compartment (TOML)")
-    add("--map", metavar="FILE", help="exit map to use instead of a policy")
-    add(
-        "--mode",
-        choices=("observe", "enforce", "contain"),
-        help="what a violation leads to (with -p or --map enforce, else observe)",
-    )
-    add("--backend", choices=("auto", "none", "mprotect", "pku"), help="how memory is closed (auto)")
-    add("--park-threads", action="store_true", help="stop all other threads for the exit phase")
-    add("--audit", action="store_true", help="learn of objects by LD_AUDIT")
+    add_covering(parser)
     add("--trace", metavar="FILE", help="keep the events here, one JSON object a line")
     add("--core", metavar="FILE", help="look at this core file instead of starting a program")
     add("--print-script", action="store_true", help="print the path of what gdb is to source, and exit")
@@ -43,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OPTION",
         help="gdb: any other option, as in --gdb-option=-tui",
     )
-    add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments")
+    add_command(parser)
 
 
 def _then(option: str) -> Callable[[str], list[str]]:
@@ -61,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     environment = as_started()
     words = debugger.command_line(
-        args.command[1:] if args.command[:1] == ["--"] else args.command,
+        command_of(args),
         policy=args.policy,
         map=args.map,
         mode=args.mode,

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from ia2exit.commands.covering import add_command, add_covering, command_of
+
 if TYPE_CHECKING:
     from ia2exit.running import RunResult
 
@@ -20,24 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``run``."""
     parser.usage = "ia2exit run [option …] -- CMD [argument …]"
     add = parser.add_argument
-    add("-p", "--policy", metavar="FILE", help="policy that says which object is in which compartment (TOML)")
-    add("--map", metavar="FILE", help="binary exit map to use instead of a policy")
-    add(
-        "--mode",
-        choices=("observe", "enforce", "contain"),
-        help="what a violation leads to (with -p or --map enforce, else observe)",
-    )
-    add("--backend", choices=("auto", "none", "mprotect", "pku"), help="how memory is closed (auto)")
-    add(
-        "--park-threads",
-        action="store_true",
-        help="stop all other threads for the exit phase, so that it can be closed",
-    )
-    add(
-        "--audit",
-        action="store_true",
-        help="learn by LD_AUDIT of objects: of dlopen before their constructors run, of dlmopen at all",
-    )
+    add_covering(parser)
     add(
         "--timeout",
         type=_seconds,
@@ -49,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--report", metavar="FILE", help="write the report here instead of standard error")
     add("--quiet", action="store_true", help="no report")
     add("--rows", type=_count, default=DEFAULT_ROWS, metavar="N", help=f"rows of a table ({DEFAULT_ROWS}; 0: all)")
-    add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments")
+    add_command(parser)
 
 
 def _count(text: str) -> int:
@@ -75,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from ia2exit import running
     from ia2exit.running.environment import as_started
 
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    command = command_of(args)
     if args.report is not None:
         running.keeping.check(args.report, "report")
     result = running.run(

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from ia2exit.commands.covering import add_command, command_of
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``vm``."""
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="memory of the guest (half of the host's, at most 4096)",
     )
     add("--cpus", metavar="N", type=_cpus, default=0, help="its CPUs (as many as the host's, at most 4)")
-    add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its arguments")
+    add_command(parser)
 
 
 #: What a kernel and its initramfs need, and what QEMU's machine takes.
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.setup:
         return _setup(args)
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    command = command_of(args)
     guest = Guest(args.kernel, args.memory, args.cpus, args.rw)
     ended = run_in_guest(command, guest, timeout=args.timeout, environment=as_started())
     if ended.signal is None:
