@@ -26,8 +26,8 @@ class Definition(NamedTuple):
 
     loaded: Loaded
     rva: int | None
-    #: Position in the dynamic symbols of that object.
-    index: int
+    #: Its position in the dynamic symbols of that object.
+    symbol: int
 
 
 class Closure:
@@ -95,7 +95,7 @@ class Closure:
 
 class _Found(NamedTuple):
     rva: int | None
-    index: int
+    symbol: int
 
 
 class Exports:
