@@ -75,7 +75,7 @@ def check(
     if "trace" in groups:
         findings += check_trace(processes, metadata, used)
     if "ldd" in groups or "trace" in groups:
-        findings += check_unused(metadata, used, traced=trace is not None)
+        findings += check_unused(parts, metadata, used, traced=trace is not None)
     ranks: tuple[Severity, ...] = get_args(Severity)
     return CheckResult(
         program=parts[0].path,

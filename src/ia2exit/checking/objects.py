@@ -133,26 +133,29 @@ def _runtime_first(parts: Sequence[Part]) -> Iterator[Finding]:
     )
 
 
-def check_unused(metadata: Metadata, used: set[int], *, traced: bool) -> Iterator[Finding]:
-    """Entries of the map that nothing loaded.
+def check_unused(parts: Sequence[Part], metadata: Metadata, used: set[int], *, traced: bool) -> Iterator[Finding]:
+    """Entries of the map that nothing loaded; for a shared object, which does not load all, only those that are lost.
 
     Args:
+        parts: what loads, the program first.
         metadata: the map.
-        used: ``id()`` of the entries that something did.
-        traced: whether that includes a trace.
+        used: ``id()`` of the entries that something loaded.
+        traced: whether that includes what a trace shows.
     """
-    and_not_in_trace = ", and no process of the trace loaded it" if traced else ""
+    whose = "nobody named it, and no process of the trace loaded it" if traced else "and nobody named it"
     for entry in metadata.entries:
         if id(entry) in used:
             continue
         lost = _lost(entry)
+        if lost is None and not parts[0].loaded.image.is_program:
+            continue
         yield _finding(
             name="gone" if lost else "not-loaded",
             severity="error" if lost else "warning",
             object=path_of(entry) or entry.name,
             what="an object that the map lists",
             expected="it loads",
-            found=lost or f"it does not: the program does not need it at start, nobody named it{and_not_in_trace}",
+            found=lost or f"it does not: the program does not need it at start, {whose}",
             remedy=f"{_AGAIN}, without it"
             if lost
             else "name it behind the program if that loads it by dlopen, else write the map again without it",

@@ -33,12 +33,15 @@ def _table(findings: list[Finding]) -> Table:
     table.add_column("severity", width=max(len(one.severity) for one in findings))
     table.add_column("name", width=max(len(one.name) for one in findings))
     table.add_column("finding", overflow="fold")
+    before: str | None = None
     for one in findings:
-        table.add_row(Text(one.severity, style=_STYLES[one.severity]), Text(one.name, style="cyan"), _finding(one))
+        cell = _finding(one, "as above" if one.remedy == before else one.remedy)
+        before = one.remedy
+        table.add_row(Text(one.severity, style=_STYLES[one.severity]), Text(one.name, style="cyan"), cell)
     return table
 
 
-def _finding(one: Finding) -> RenderableType:
+def _finding(one: Finding, remedy: str | None) -> RenderableType:
     lines = [
         Text(printable(one.object), style="bold"),
         Text(printable(one.what)),
@@ -46,7 +49,7 @@ def _finding(one: Finding) -> RenderableType:
         Text(printable(f"found: {one.found}")),
     ]
     if one.remedy is not None:
-        lines.append(Text(printable(f"-> {one.remedy}")))
+        lines.append(Text(printable(f"-> {remedy}")))
     return Group(*lines)
 
 
