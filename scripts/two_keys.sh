@@ -18,7 +18,7 @@ $about
   --map MAP     its exit map. Without it: T.map.json beside T; else one made from the policy T.toml, beside T or in the
                 folder of the sources that T's folder mirrors; else the only *.map.json beside T that lists it
   --build DIR   the build folder (build of this checkout)
-  anything else goes to ia2exit check: objects that T loads by dlopen, --allow SYMBOL@OBJECT, --json, -v
+  anything else goes to ia2exit check: first the objects that T loads by dlopen, then --allow SYMBOL@OBJECT, --json, -v
 
 Exit status: 0 where T and its metadata agree, 1 where they do not, 2 for input that cannot be used.
 END
@@ -50,13 +50,21 @@ find_target() {
         file=$build/$made
         return
     fi
-    mapfile -t found < <(find "$build" -type f \( -name "$target" -o -name "$target.so" -o -name "lib$target.so" \) |
-        sort | while read -r each; do if is_object "$each"; then echo "$each"; fi; done)
+    mapfile -t found < <(objects_called "$target")
+    if [ ${#found[@]} = 0 ]; then mapfile -t found < <(objects_called "$target.so" "lib$target.so"); fi
     case ${#found[@]} in
     0) die "--target $target: no program or shared object of that name under $build; run: ninja -C $build $target" ;;
     1) file=${found[0]} ;;
     *) die "--target $target: ${#found[@]} files under $build bear that name (${found[*]}), expected one; give the path" ;;
     esac
+}
+
+# The programs and shared objects under the build folder with one of these names.
+objects_called() {
+    local each one
+    for each in "$@"; do
+        find "$build" -type f -name "$each" | sort | while read -r one; do if is_object "$one"; then echo "$one"; fi; done
+    done
 }
 
 is_object() {
@@ -117,4 +125,4 @@ done
 build=$(realpath -sm "$build")
 find_target
 [ -n "$map" ] || find_map
-ia2exit check "$file" --map "$map" --only "$group" "${arguments[@]}"
+ia2exit check "$file" "${arguments[@]}" --map "$map" --only "$group"

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from checked_programs import MAIN, ONE, POLICY, TWO, changed, entry, found, library, linked, mapped, program_of
+from elf_building import build
 
 import ia2exit
 from ia2exit.checking import CheckResult, Finding
@@ -134,3 +135,24 @@ def test_such_a_function_is_not_gone_while_its_registrar_is_not_looked_at(tmp_pa
     assert [name for name, _, _ in found(check(program, exit_map))] == ["not-loaded"]
     without = changed(exit_map, "libplugin.so", lambda _: None)
     assert [name for name, _, _ in found(check(program, without))] == ["destructor-gone"]
+
+
+INLINE = """
+struct Ends { ~Ends(); };
+inline Ends::~Ends() { asm volatile(""); }
+inline Ends ends;
+extern "C" void NAME() { (void)&ends; }
+"""
+
+
+def test_a_library_by_itself_may_register_what_its_program_has_elsewhere(tmp_path: Path) -> None:
+    """An inline variable's destructor is another object's in the program, and so in no entry of its own."""
+    one, two = (
+        build(tmp_path / f"lib{name}.so", INLINE.replace("NAME", name), f"-Wl,-soname,lib{name}.so", language="cc")
+        for name in ("one", "two")
+    )
+    exit_map = mapped(linked(tmp_path, MAIN, one, two))
+    assert check(tmp_path / "program", exit_map).findings == []
+    assert check(two, exit_map).findings == []
+    without = changed(exit_map, "libtwo.so", lambda item: with_destructors(item, []))
+    assert only(check(two, without), "destructor-new").what.startswith("fini_array 0x")

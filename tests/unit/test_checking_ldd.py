@@ -239,7 +239,9 @@ def test_an_ld_so_that_gives_no_list_is_a_warning(tmp_path: Path) -> None:
     ],
 )
 def test_the_runtime_comes_first_where_it_is_linked(tmp_path: Path, order: list[str], where: str | None) -> None:
-    needs_it = ["-Wl,--no-as-needed", RUNTIME, f"-Wl,-rpath,{RUNTIME.parent}"] if "runtime" not in order else []
+    needs_it: list[str | Path] = (
+        ["-Wl,--no-as-needed", RUNTIME, f"-Wl,-rpath,{RUNTIME.parent}"] if "runtime" not in order else []
+    )
     files: dict[str, str | Path] = {
         "runtime": RUNTIME,
         "one": library(tmp_path, "libone.so", ONE, *needs_it),

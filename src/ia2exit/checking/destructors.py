@@ -55,6 +55,8 @@ def _lists(part: Part, entry: Entry, parts: Sequence[Part], metadata: Metadata) 
         names |= {(rva, one.kind): one.symbol for _, rva, one in given}
     mapped: dict[Key, str | None] = {(one.rva, one.kind): one.symbol for one in entry.destructors}
     new = names.keys() - mapped.keys()
+    if not parts[0].loaded.image.is_program:  # a library by itself may bind otherwise than in its program
+        new -= {(rva, one.kind) for rva, one in listed(part.scanned) if one.symbol_source == "import"}
     if new:
         yield _finding(
             name="destructor-new",
