@@ -69,10 +69,11 @@ class Closure:
         :meth:`resolve` does.
         """
         exports = self._exports[self.objects.index(user)]
+        symbol = user.image.dynsym.name(index)
         own = exports.own(index)
         if own is not None:
             return Definition(user, *own)
-        symbol, version = user.image.dynsym.name(index), exports.version_of(index)
+        version = exports.version_of(index)
         if copy:
             return self._search(symbol, version, defined=True, behind=user)
         found = exports.find(symbol, version, defined=True) if exports.symbolic else None
