@@ -15,6 +15,8 @@ from runtime_running import HEADERS
 
 import ia2exit
 from ia2exit.checking import CheckResult, Finding
+from ia2exit.elf.constants import DT_SYMTAB
+from ia2exit.elf.image import ElfImage
 from ia2exit.errors import Ia2exitError
 from ia2exit.model import SHARED, Compartment, ExitMap
 
@@ -177,6 +179,22 @@ def test_a_definition_that_cannot_be_replaced_is_none(tmp_path: Path, flags: lis
     program = linked(
         tmp_path, "int main(void) { return 0; }", one, library(tmp_path, "libtwo.so", TWICE.format(2), *flags)
     )
+    assert check(program).findings == []
+
+
+@pytest.mark.parametrize("visibility", [2, 3], ids=["hidden", "protected"])
+def test_a_relocation_against_a_symbol_that_is_not_for_others_binds_here(tmp_path: Path, visibility: int) -> None:
+    """Linkers leave no symbol in such a relocation; ld.so would look at its visibility (glibc elf/dl-reloc.c)."""
+    what = "int value = {0}; int use_{0}(void) {{ return value; }}"
+    program = program_of(tmp_path, one=what.format(1), two=what.format(2), main="int main(void) { return 0; }")
+    image = ElfImage(tmp_path / "libtwo.so")
+    (index,) = image.dynsym.named(["value"])["value"]
+    place = image.offset(image.dynamic[DT_SYMTAB] + index * image.dynsym.entries.itemsize + 5)
+    assert place is not None
+    content = bytearray(image.data)
+    content[place] = visibility  # st_other
+    (tmp_path / "libtwo.so").unlink()
+    (tmp_path / "libtwo.so").write_bytes(content)
     assert check(program).findings == []
 
 

@@ -171,6 +171,6 @@ def _lost(entry: Entry) -> str | None:
         now = ElfImage(path).build_id
     except Ia2exitError as error:
         return f"it cannot: {str(error).removeprefix(f'{path}: ').partition(';')[0]}"
-    return (
-        None if short(now) == short(entry.build_id) else f"its file has {_build(now)}, the map {_build(entry.build_id)}"
-    )
+    if short(now) == short(entry.build_id):
+        return None
+    return f"its file has {_build(now)}, the map {_build(entry.build_id)}"
