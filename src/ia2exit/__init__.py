@@ -1,8 +1,8 @@
 """ia2exit: every destructor of a process runs with only its owner's memory open.
 
-The verbs of the command line are functions here: :func:`scan`, :func:`build_map`, :func:`run`, :func:`doctor`. They
-return the records of :mod:`ia2exit.model`, :mod:`ia2exit.events` and raise :class:`Ia2exitError` for unusable input.
-Everything is imported on first use, so that ``import ia2exit`` costs next to nothing.
+The verbs of the command line are functions here: :func:`scan`, :func:`build_map`, :func:`run`, :func:`check`,
+:func:`doctor`. They return the records of :mod:`ia2exit.model`, :mod:`ia2exit.events` and raise :class:`Ia2exitError`
+for unusable input. Everything is imported on first use, so that ``import ia2exit`` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ia2exit.checking import check as check
     from ia2exit.errors import Ia2exitError as Ia2exitError
     from ia2exit.examining import doctor as doctor
     from ia2exit.exitmap import build_map as build_map
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Ia2exitError": "ia2exit.errors",
     "build_map": "ia2exit.exitmap",
+    "check": "ia2exit.checking",
     "doctor": "ia2exit.examining",
     "run": "ia2exit.running",
     "scan": "ia2exit.scanning",
 }
 
-__all__ = ["Ia2exitError", "build_map", "doctor", "run", "scan"]
+__all__ = ["Ia2exitError", "build_map", "check", "doctor", "run", "scan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -223,6 +223,46 @@ def test_symbols_bind_to_the_object_that_ld_so_binds_them_to(program: str) -> No
     assert wrong == {}
 
 
+@pytest.mark.parametrize("program", ["openssl version", "gdb --version", "cmake --version", "xz --version"])
+def test_every_relocation_binds_where_ld_so_binds_it(program: str) -> None:
+    """All symbols that relocations name, data and copies included, by position instead of by name."""
+    name, argument = program.split()
+    path = Path("/usr/bin") / name
+    if not path.exists():
+        path = Path("/usr/bin/ld")
+    bound = _bindings(path, argument)
+    objects = needed_objects(str(path), environment={})
+    closure = Closure(objects, many=True)
+    wrong, count = {}, 0
+    for loaded in objects:
+        rows = loaded.image.relocations
+        for index in set(rows["symbol"][(rows["symbol"] != 0) & (rows["type"] != R_X86_64_COPY)].tolist()):
+            symbol = loaded.image.dynsym.name(index)
+            if (loaded.path, symbol) not in bound or (loaded.path, symbol) in _copied(objects[0]):
+                continue
+            found = closure.bind(loaded, index)
+            count += 1
+            if found is None or found.loaded.path != bound[loaded.path, symbol]:
+                wrong[loaded.path, symbol] = (found and found.loaded.path, bound[loaded.path, symbol])
+    assert wrong == {}
+    assert count > 200
+
+
+def test_a_copy_comes_from_behind_the_program() -> None:
+    program = next(path for path in distribution_programs(200, seed=5) if _copied(needed_objects(str(path))[0]))
+    objects = needed_objects(str(program), environment={})
+    closure = Closure(objects, many=True)
+    rows = objects[0].image.relocations
+    copies = rows["symbol"][rows["type"] == R_X86_64_COPY].tolist()
+    assert copies
+    for index in copies:
+        found, own = closure.bind(objects[0], index, copy=True), closure.bind(objects[0], index)
+        assert found is not None
+        assert found.loaded is not objects[0]
+        assert own is not None
+        assert own.loaded is objects[0]
+
+
 def test_a_required_version_chooses_among_definitions(tmp_path: Path) -> None:
     source = """
     int old(void) { return 1; } int new(void) { return 2; }

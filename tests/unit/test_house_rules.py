@@ -30,6 +30,7 @@ STAGES = {
     "running": 4,
     "vm": 4,
     "debugger": 4,
+    "checking": 5,
     "examining": 5,
     "commands": 6,
     "cli": 7,

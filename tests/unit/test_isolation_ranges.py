@@ -11,6 +11,8 @@ from elf_building import stripped_of_sections
 from isolation_running import FIXTURES, answers, build_probe, compile_into
 from runtime_running import HEADERS, LIMIT, build, library, run_covered, tool
 
+from ia2exit.elf.image import ElfImage
+from ia2exit.elf.writable import is_closed
 from ia2exit.events import Object
 
 SCRIPT = f"-Wl,-T,{HEADERS / 'ia2_shared.ld'}"
@@ -63,6 +65,19 @@ def segments(path: Path) -> list[tuple[int, list[int]]]:
     return [(at, list(struct.unpack_from("<IIQQQQQQ", data, at))) for at in range(start, start + size * count, size)]
 
 
+def said_of_file(path: Path, names: list[str]) -> dict[str, str]:
+    """What Python says of these variables from the file alone: by their names, else by their first whole page."""
+    image = ElfImage(path)
+    assert image.symtab is not None
+    found = image.symtab.named(names)
+    said = {}
+    for name in names:
+        rva = int(image.symtab.entries["value"][found[name][0]])
+        place = (rva + 4095) & -4096 if name == "shared_large" else rva
+        said[name] = "closed" if is_closed(image, place, 1) else "open"
+    return said
+
+
 def writable_pages(path: Path) -> int:
     """How many pages the kernel and ld.so leave writable; RELRO is rounded down at both ends (elf/dl-reloc.c)."""
     pages: set[int] = set()
@@ -85,6 +100,8 @@ def test_own_data_is_closed_and_relro_is_not(folder: Path, name: str, kind: str)
     got = ask(folder, kind, path)
     assert got.pop("object").endswith(f"{writable_pages(path)} pages")
     assert got == {"data": "closed", "bss": "closed", "constant": constant, "code": "open"}
+    del got["code"]
+    assert said_of_file(path, list(got)) == got
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -94,14 +111,19 @@ def test_shared_data_with_pages_of_its_own_stays_open(folder: Path, linker: str,
     got = ask(folder, kind, path)
     assert (got["shared_small"], got["shared_large"]) == ("open", "open")
     assert (got["data"], got["bss"]) == ("closed", "closed")
+    names = ["shared_small", "shared_large", "data", "bss"]
+    assert said_of_file(path, names) == {name: got[name] for name in names}
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("linker", ["bfd", "lld", "gold"])
 def test_without_the_script_whole_pages_of_shared_data_stay_open(folder: Path, linker: str, kind: str) -> None:
-    got = ask(folder, kind, link(folder, kind, f"unscripted-{linker}", "-DMARKED", f"-fuse-ld={linker}"))
+    path = link(folder, kind, f"unscripted-{linker}", "-DMARKED", f"-fuse-ld={linker}")
+    got = ask(folder, kind, path)
     assert got["shared_large"] == "open"
     assert (got["data"], got["bss"]) == ("closed", "closed")
+    names = ["shared_small", "shared_large", "data", "bss"]
+    assert said_of_file(path, names) == {name: got[name] for name in names}
 
 
 @pytest.mark.parametrize("marked", [True, False])

@@ -11,6 +11,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "scan": ("ia2exit.commands.scan", "list objects and their destructors"),
     "map": ("ia2exit.commands.map", "write the exit map: which destructor belongs to which compartment"),
     "run": ("ia2exit.commands.run", "run an unmodified program, then show what ran at exit"),
+    "check": ("ia2exit.commands.check", "compare a program, and what ran, with its exit map"),
     "gdb": ("ia2exit.commands.gdb", "debug a program with gdb commands that know compartments and destructors"),
     "vm": ("ia2exit.commands.vm", "run a command on an emulated CPU that has protection keys"),
     "doctor": ("ia2exit.commands.doctor", "say what this machine can do and what is missing, each with its remedy"),

@@ -6,6 +6,10 @@ import argparse
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: Exit status where no backend closes memory.
 UNPROTECTED = 1
@@ -35,14 +39,20 @@ def run(args: argparse.Namespace) -> int:
 
         sys.stdout.buffer.write(to_json(diagnosis))
     else:
-        from rich.console import Console
-
         from ia2exit.examining.table import render
 
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without UTF-8 must not end the table in the middle
-            sys.stdout.reconfigure(errors="backslashreplace")
-        columns = os.environ.get("COLUMNS", "")
-        width = int(columns) if columns.isdecimal() and int(columns) >= _WIDTH // 2 else _WIDTH
-        console = Console() if sys.stdout.isatty() else Console(width=width, color_system=None, force_terminal=False)
-        sys.stdout.write(render(diagnosis, console, verbose=args.verbose))
+        sys.stdout.write(render(diagnosis, output_console(), verbose=args.verbose))
     return 0 if diagnosis.closes else UNPROTECTED
+
+
+def output_console() -> Console:
+    """What standard output can show: a terminal as it is, else text without colour, as wide as ``COLUMNS`` says."""
+    from rich.console import Console
+
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without UTF-8 must not end a table in the middle
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stdout.isatty():
+        return Console()
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() and int(columns) >= _WIDTH // 2 else _WIDTH
+    return Console(width=width, color_system=None, force_terminal=False)

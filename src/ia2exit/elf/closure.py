@@ -18,6 +18,7 @@ _TYPES = {elf.STT_NOTYPE, elf.STT_OBJECT, elf.STT_FUNC, 5, elf.STT_TLS, elf.STT_
 _HIDDEN_VERSION = 0x8000
 _SHN_ABS = 0xFFF1
 _DT_SYMBOLIC, _DF_SYMBOLIC = 16, 2
+_STV_DEFAULT = 0
 
 
 class Definition(NamedTuple):
@@ -25,6 +26,8 @@ class Definition(NamedTuple):
 
     loaded: Loaded
     rva: int | None
+    #: Its position in the dynamic symbols of that object.
+    symbol: int
 
 
 class Closure:
@@ -32,12 +35,14 @@ class Closure:
 
     Args:
         objects: as :func:`ia2exit.elf.search.needed_objects` returns them.
+        many: most of their symbols will be looked up: index all first.
     """
 
-    def __init__(self, objects: Sequence[Loaded]) -> None:
+    def __init__(self, objects: Sequence[Loaded], *, many: bool = False) -> None:
         self.objects = list(objects)
-        self._exports = [Exports(loaded.image) for loaded in self.objects]
+        self._exports = [Exports(loaded.image, many=many) for loaded in self.objects]
         self._bound: dict[tuple[str, str | None], Definition | None] = {}
+        self._defined: dict[tuple[str, str | None], Definition | None] = {}
 
     def resolve(self, user: Loaded, symbol: str) -> Definition | None:
         """What a reference of ``user`` to an imported ``symbol`` (taking its address) binds to, or None.
@@ -50,29 +55,56 @@ class Closure:
         if exports.symbolic:
             found = exports.find(symbol, version)
             if found is not None:
-                return Definition(user, found.rva)
+                return Definition(user, *found)
         key = (symbol, version)
         if key not in self._bound:
             self._bound[key] = self._search(symbol, version)
         return self._bound[key]
 
-    def _search(self, symbol: str, version: str | None) -> Definition | None:
+    def bind(self, user: Loaded, index: int, *, copy: bool = False) -> Definition | None:
+        """The definition that a relocation of ``user`` against its dynamic symbol ``index`` binds to, or None.
+
+        The PLT entry to which a program without PIE fixes the address of a function is no definition. ``copy``: the
+        relocation is R_X86_64_COPY, which looks for what is copied behind the program itself. Raises Ia2exitError as
+        :meth:`resolve` does.
+        """
+        exports = self._exports[self.objects.index(user)]
+        symbol = user.image.dynsym.name(index)
+        own = exports.own(index)
+        if own is not None:
+            return Definition(user, *own)
+        version = exports.version_of(index)
+        if copy:
+            return self._search(symbol, version, defined=True, behind=user)
+        found = exports.find(symbol, version, defined=True) if exports.symbolic else None
+        if found is not None:
+            return Definition(user, *found)
+        key = (symbol, version)
+        if key not in self._defined:
+            self._defined[key] = self._search(symbol, version, defined=True)
+        return self._defined[key]
+
+    def _search(
+        self, symbol: str, version: str | None, *, defined: bool = False, behind: Loaded | None = None
+    ) -> Definition | None:
         for loaded, exports in zip(self.objects, self._exports, strict=True):
-            found = exports.find(symbol, version)
+            found = None if loaded is behind else exports.find(symbol, version, defined=defined)
             if found is not None:
-                return Definition(loaded, found.rva)
+                return Definition(loaded, *found)
         return None
 
 
 class _Found(NamedTuple):
     rva: int | None
+    symbol: int
 
 
 class Exports:
-    """Look-ups in one object's dynamic symbols."""
+    """Look-ups in one object's dynamic symbols; ``many``: by an index of them all."""
 
-    def __init__(self, image: ElfImage) -> None:
+    def __init__(self, image: ElfImage, *, many: bool = False) -> None:
         self.image = image
+        self._many = many
 
     @property
     def symbolic(self) -> bool:
@@ -80,11 +112,22 @@ class Exports:
         dynamic = self.image.dynamic
         return _DT_SYMBOLIC in dynamic or bool(dynamic.get(elf.DT_FLAGS, 0) & _DF_SYMBOLIC)
 
-    def find(self, name: str, version: str | None) -> _Found | None:
-        """The definition of a name in a version (None: none required), or None. Rules: check_match in glibc."""
+    def own(self, index: int) -> _Found | None:
+        """The object's own definition, where references to that symbol never leave it: local, or not for others."""
+        symbol = self.image.dynsym.entries[index]
+        if not int(symbol["section"]):
+            return None
+        binds_here = int(symbol["info"]) >> 4 == elf.STB_LOCAL or int(symbol["other"]) & 3 != _STV_DEFAULT
+        return self._found(index) if binds_here else None
+
+    def find(self, name: str, version: str | None, *, defined: bool = False) -> _Found | None:
+        """The definition of a name in a version (None: none required), or None. Rules: check_match in glibc.
+
+        ``defined``: the address of a program's PLT entry does not count.
+        """
         default: list[int] = []
         for index in self._candidates(name):
-            if not self._usable(index):
+            if not self._usable(index, defined):
                 continue
             number = self._version_number(index)
             if number is None or (version is not None and self._matches(number, version)):
@@ -97,22 +140,26 @@ class Exports:
         return self._found(default[0]) if len(default) == 1 else None
 
     def _candidates(self, name: str) -> list[int]:
-        return self.image.dynsym.named([name]).get(name, [])
+        table = self.image.dynsym
+        return (table.by_name if self._many else table.named([name])).get(name, [])
 
-    def _usable(self, index: int) -> bool:
+    def _usable(self, index: int, defined: bool) -> bool:
         symbol = self.image.dynsym.entries[index]
         binding, kind = int(symbol["info"]) >> 4, int(symbol["info"]) & 15
         if kind not in _TYPES or int(symbol["other"]) & 3 in (1, 2):
             return False
         if binding not in (elf.STB_GLOBAL, elf.STB_WEAK, elf.STB_GNU_UNIQUE):
             return False
+        section = int(symbol["section"])
+        if kind == elf.STT_TLS:
+            return section != 0  # the first variable of an object's TLS has offset 0
         # An undefined symbol with a value is a function whose address a non-PIE program fixed to its own PLT entry.
-        return bool(symbol["value"]) or int(symbol["section"]) == _SHN_ABS
+        return (bool(symbol["value"]) or section == _SHN_ABS) and not (defined and section == 0)
 
     def _found(self, index: int) -> _Found:
         symbol = self.image.dynsym.entries[index]
         ifunc = int(symbol["info"]) & 15 == elf.STT_GNU_IFUNC
-        return _Found(None if ifunc else int(symbol["value"]))
+        return _Found(None if ifunc else int(symbol["value"]), index)
 
     # Versions ------------------------------------------------------------------------------------------
 
@@ -133,12 +180,14 @@ class Exports:
 
     def required_version(self, symbol: str) -> str | None:
         """The version that this object's reference to ``symbol`` names, or None."""
-        for index in self._candidates(symbol):
-            number = self._version_number(index)
-            if number is None:
-                return None
-            return self._required.get(number & 0x7FFF) or self._defined.get(number & 0x7FFF)
-        return None
+        return next((self.version_of(index) for index in self._candidates(symbol)), None)
+
+    def version_of(self, index: int) -> str | None:
+        """The version that one dynamic symbol requires, or is defined in; None: none."""
+        number = self._version_number(index)
+        if number is None:
+            return None
+        return self._required.get(number & 0x7FFF) or self._defined.get(number & 0x7FFF)
 
     @cached_property
     def _defined(self) -> dict[int, str]:

@@ -6,6 +6,7 @@ Source: System V gABI chapter 5 and its DT_RELR; x86-64 psABI 4.4; GNU hash: bin
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +68,14 @@ class SymbolTable:
                 indices = np.flatnonzero(match).tolist()
                 if indices:
                     found[name] = indices
+        return found
+
+    @cached_property
+    def by_name(self) -> dict[str, list[int]]:
+        """Indices of the symbols with each name, all of them: for many look-ups. Made on first use."""
+        found: dict[str, list[int]] = {}
+        for index in range(len(self.entries)):
+            found.setdefault(self.name(index), []).append(index)
         return found
 
     def _string_offsets(self, name: bytes) -> Iterable[int]:

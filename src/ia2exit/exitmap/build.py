@@ -22,7 +22,7 @@ others register. The runtime does not miss them: the owner of a registration com
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -45,7 +45,24 @@ from ia2exit.model import (
 from ia2exit.policy import PolicyFile
 
 #: Kinds whose owner is the object that holds the function (docs/exit-handling.md, "Ownership", 4).
-_OWNED_BY_HOLDER = frozenset({"on_exit", "pthread_key"})
+OWNED_BY_HOLDER = frozenset({"on_exit", "pthread_key"})
+
+
+def listed(scanned: ScannedObject) -> Iterator[tuple[Address, Destructor]]:
+    """RVA and destructor for each that the object itself gives its entry."""
+    for entry in scanned.destructors:
+        if entry.rva is not None and entry.object is None:
+            yield entry.rva, entry
+
+
+def lent(scanned: ScannedObject) -> Iterator[tuple[str, Address, Destructor]]:
+    """Name of the holder, RVA and destructor for each that the object gives the entry of another (rule 4).
+
+    That entry has it unless the holder is shared, or several objects bear its name.
+    """
+    for entry in scanned.destructors:
+        if entry.kind in OWNED_BY_HOLDER and entry.rva is not None and entry.object is not None:
+            yield entry.object, entry.rva, entry
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,9 +160,7 @@ class _Builder:
             compartment = None if unlisted == "each" else self.ids.get(unlisted, SHARED)
             candidate = Candidate(scanned=scanned, compartment=compartment, decided_by="unlisted")
         candidate.destructors = [
-            self._entry(scanned, entry.rva, entry, overruled=claim is not None)
-            for entry in scanned.destructors
-            if entry.rva is not None and entry.object is None
+            self._entry(scanned, rva, entry, overruled=claim is not None) for rva, entry in listed(scanned)
         ]
         return candidate
 
@@ -215,13 +230,11 @@ class _Builder:
     def _held_elsewhere(objects: Iterable[Candidate], by_name: dict[str, list[Candidate]]) -> None:
         """Add functions that another object registers in a way that makes the holder the owner (rule 4)."""
         for item in objects:
-            for entry in item.scanned.destructors:
-                if entry.kind not in _OWNED_BY_HOLDER or entry.rva is None or entry.object is None:
-                    continue
-                holders = by_name.get(entry.object, [])
+            for name, rva, entry in lent(item.scanned):
+                holders = by_name.get(name, [])
                 # a scan of a folder may hold several objects of that name: then nobody knows which is meant
                 if len(holders) == 1 and holders[0].compartment != SHARED:
-                    holders[0].destructors.append(Entry(rva=entry.rva, kind=entry.kind, symbol=entry.symbol))
+                    holders[0].destructors.append(Entry(rva=rva, kind=entry.kind, symbol=entry.symbol))
 
     @staticmethod
     def _finished(item: Candidate) -> MapObject:
