@@ -111,3 +111,15 @@ def test_counters_are_shown_on_request(hoard: Path) -> None:
 def test_parked_threads_leave_nothing_unenforced(hoard: Path, policy: Path) -> None:
     result = ia2exit.run([str(hoard)], policy=policy, backend="mprotect", park_threads=True)
     assert [row.unenforced for row in result.destructors if row.unenforced] == []
+
+
+def test_objects_of_the_map_that_never_load_are_named_once(hoard: Path, policy: Path, tmp_path: Path) -> None:
+    own_id = "-Wl,--build-id=0x0102030405060708"  # it is the same source
+    other = build(tmp_path, "plunder.c", "-shared", "-fPIC", "-pthread", own_id, name="libother.so")
+    made = ia2exit.build_map(str(policy), [str(hoard), str(other)])
+    result = ia2exit.run([str(hoard)], map=made, backend="none", mode="observe")
+    assert [note for note in result.notes if "never loaded" in note] == [
+        "the exit map lists what was never loaded: libother.so"
+    ]
+    complete = ia2exit.run([str(hoard)], policy=policy, backend="none", mode="observe")
+    assert complete.notes == []

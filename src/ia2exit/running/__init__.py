@@ -16,6 +16,7 @@ from ia2exit.running.program import Program, resolve
 from ia2exit.running.request import Backend, Mode
 
 if TYPE_CHECKING:
+    from ia2exit.exitmap import BinaryObject
     from ia2exit.model import ExitMap
     from ia2exit.running.hang import Patience
     from ia2exit.running.records import Doer as Doer
@@ -98,7 +99,7 @@ def run(
         events, binary = os.path.join(folder, "events"), os.path.join(folder, "map")
         os.close(os.open(events, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         mapped = policy is not None or map is not None
-        said = _write_map(policy, map, program, binary) if mapped else []
+        said, listed = _write_map(policy, map, program, binary) if mapped else ([], [])
         started = environments.with_runtime(
             variables,
             library=runtime_path(),
@@ -116,7 +117,7 @@ def run(
             keeping.keep(events, target)
         elif variables.get("IA2_TRACE_EXIT", "0") not in ("", "0"):
             keeping.append(events, variables["IA2_TRACE_EXIT"])
-        return _result(words, program, ended, _Wanted(events, target, follow, said, patience))
+        return _result(words, program, ended, _Wanted(events, target, follow, said, listed, patience))
 
 
 def _check_audit(program: Program, variables: Mapping[str, str]) -> None:
@@ -133,12 +134,13 @@ def _patience(seconds: float, events: str) -> Patience:
 
 
 class _Wanted(NamedTuple):
-    """Where the events are, where they were kept, whether children were followed, what to say first, the time limit."""
+    """Where the events are and were kept, whether children were followed, what to say first, the map's objects."""
 
     events: str
     kept: str | None
     follow: bool
     said: list[str]
+    listed: list[BinaryObject]
     patience: Patience | None
 
 
@@ -147,8 +149,11 @@ def _write_map(
     map: ExitMap | str | os.PathLike[str] | None,
     program: Program,
     path: str,
-) -> list[str]:
-    """Write the binary map for the runtime, as given or made from a policy. Returns what is to be known about it."""
+) -> tuple[list[str], list[BinaryObject]]:
+    """Write the binary map for the runtime, as given or made from a policy.
+
+    Returns what is to be known about it, and its objects.
+    """
     from ia2exit import exitmap
 
     said: list[str] = []
@@ -161,7 +166,7 @@ def _write_map(
         made = map
     with open(path, "wb") as file:
         file.write(exitmap.write_binary(made))
-    return said
+    return said, (made if isinstance(made, exitmap.BinaryMap) else exitmap.as_binary(made)).objects
 
 
 def _result(command: list[str], program: Program, ended: Ended, wanted: _Wanted) -> RunResult:
@@ -180,7 +185,11 @@ def _result(command: list[str], program: Program, ended: Ended, wanted: _Wanted)
         ns=ended.ns,
         timed_out=wanted.patience is not None and wanted.patience.over,
         processes=[named(process) for process in found.processes],
-        notes=wanted.said + outcome.notes(found, ended, program.image, wanted.patience, follow=wanted.follow),
+        notes=[
+            *wanted.said,
+            *outcome.notes(found, ended, program.image, wanted.patience, follow=wanted.follow),
+            *outcome.never_loaded(found, wanted.listed),
+        ],
         malformed=found.malformed,
         truncated=found.truncated,
         trace=wanted.kept,

@@ -15,6 +15,7 @@ from ia2exit.running.records import Process
 from ia2exit.running.trace import Trace
 
 if TYPE_CHECKING:
+    from ia2exit.exitmap import BinaryObject
     from ia2exit.running.hang import Patience
 
 #: At most so many names in one sentence.
@@ -47,6 +48,18 @@ def notes(trace: Trace, ended: Ended, program: str, patience: Patience | None = 
     if trace.truncated:
         found.append("the last line of the trace is cut off: the program was ended while it was written")
     return found
+
+
+def never_loaded(trace: Trace, listed: Sequence[BinaryObject]) -> list[str]:
+    """Objects of the exit map that no process has loaded: one sentence for all of them."""
+    loaded = [event for process in trace.processes for event in process.objects]
+    ids = {event.build_id for event in loaded if event.build_id}
+    names = {os.path.basename(event.path) for event in loaded}
+    missing = [item.name for item in listed if (item.build_id or "") not in ids and item.name not in names]
+    if not missing or not loaded:
+        return []
+    rest = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
+    return [f"the exit map lists what was never loaded: {', '.join(missing[:_MAX_NAMES])}{rest}"]
 
 
 def _about(process: Process, first: bool, run: _Run, label: str) -> list[str]:
