@@ -314,6 +314,7 @@ static void sync_locked(void) {
                 continue;
             }
             ia2_take_over(object, slot);
+            ia2_namespace_cover(object); /* relocated already: glibc 2.41 and later tell us that late (elf/dl-open.c) */
             if (any_sync) {
                 announce(slot, "load");
             }
