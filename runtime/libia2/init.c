@@ -7,6 +7,7 @@
 #include "identify.h"
 #include "map.h"
 #include "objects.h"
+#include "patched.h"
 #include "records.h"
 #include "run.h"
 #include "sealed.h"
@@ -102,6 +103,7 @@ static void start_covered(void) {
     choose_mode();
     ia2_sealed.allow_all = ia2_config.allow_all;
     ia2_sealed.park = ia2_config.park;
+    ia2_patched_take();
     ia2_objects_sync(); /* quietly: events come when it is known what can be done */
     choose_backend(map_error);
     if (ia2_sealed.enforcing) {
