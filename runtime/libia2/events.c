@@ -9,6 +9,7 @@
 #include "identify.h"
 #include "run.h"
 #include "system.h"
+#include "takeover.h"
 #include "vault.h"
 #include "words.h"
 
@@ -60,6 +61,7 @@ static void put_start(bool forked) {
     ia2_line_bool(&line, "allow_all", ia2_sealed.allow_all);
     ia2_line_bool(&line, "virtual", ia2_sealed.backend != IA2_BACKEND_PKU);
     ia2_line_string(&line, "map", map_path[0] ? map_path : NULL);
+    ia2_line_string(&line, "fini_by", ia2_sealed.legacy ? NULL : ia2_taken_by());
     ia2_line_bool(&line, "audit", ia2_audited());
     ia2_event_send(&line);
 }

@@ -4,9 +4,11 @@
 #include "config.h"
 #include "events.h"
 #include "gate.h"
+#include "glibc.h"
 #include "identify.h"
 #include "map.h"
 #include "objects.h"
+#include "patched.h"
 #include "records.h"
 #include "run.h"
 #include "sealed.h"
@@ -41,6 +43,23 @@ static _Noreturn void refuse(const char *what, const char *why) {
     for (;;) {
         ia2_syscall1(SYS_exit_group, 2);
     }
+}
+
+static bool must_enforce(void) {
+    return ia2_config.mode[0] ? !ia2_equal(ia2_config.mode, "observe") : ia2_config.map[0] != '\0';
+}
+
+/* Where it is not known, the program runs without us, or not at all. */
+static bool knows_glibc(void) {
+    struct ia2_words found;
+    if (ia2_glibc_known(&found)) {
+        return true;
+    }
+    if (must_enforce()) {
+        refuse(ia2_words_string(&found), "nothing can be enforced here");
+    }
+    ia2_complain(ia2_words_string(&found), "the program runs without us");
+    return false;
 }
 
 static void choose_mode(void) {
@@ -102,6 +121,7 @@ static void start_covered(void) {
     choose_mode();
     ia2_sealed.allow_all = ia2_config.allow_all;
     ia2_sealed.park = ia2_config.park;
+    ia2_patched_take();
     ia2_objects_sync(); /* quietly: events come when it is known what can be done */
     choose_backend(map_error);
     if (ia2_sealed.enforcing) {
@@ -136,6 +156,9 @@ static void initialise(int argc, char **argv, char **envp) {
     ia2_words_remember();
     ia2_real_resolve();
     ia2_config_read(envp);
+    if (!ia2_config.legacy && !knows_glibc()) {
+        return;
+    }
     const char *wrong = ia2_events_open();
     if (wrong) {
         ia2_complain("cannot write events there; give a path, fd:N of an open descriptor, or 1", wrong);

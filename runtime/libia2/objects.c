@@ -7,6 +7,7 @@
 #include "identify.h"
 #include "namespace.h"
 #include "redirect.h"
+#include "sealed.h"
 #include "system.h"
 #include "takeover.h"
 #include "unloaded.h"
@@ -214,7 +215,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data) {
     }
     uint32_t slot = slot_of(map);
     if (slot && objects[slot].dynamic == dynamic && objects[slot].base == info->dlpi_addr &&
-        ia2_still_redirected(&objects[slot], slot)) {
+        (ia2_sealed.patched ? !objects[slot].finalised : ia2_still_redirected(&objects[slot], slot))) {
         objects[slot].seen = true;
         return 0;
     }
@@ -314,6 +315,7 @@ static void sync_locked(void) {
                 continue;
             }
             ia2_take_over(object, slot);
+            ia2_namespace_cover(object); /* relocated already: glibc 2.41 and later tell us that late (elf/dl-open.c) */
             if (any_sync) {
                 announce(slot, "load");
             }
@@ -333,6 +335,8 @@ void ia2_objects_sync(void) {
         ia2_lock_give(&lock);
     }
 }
+
+uint32_t ia2_object_of(const struct link_map *map) { return slot_of(map); }
 
 uint32_t ia2_object_at(uintptr_t address) {
     struct dl_find_object found;

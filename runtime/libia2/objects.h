@@ -37,6 +37,7 @@ struct ia2_object {
     bool clash;          /* its note claims a number that the runtime had given to another object */
     bool seen;           /* during a synchronisation */
     bool uncovered;      /* its destructors run without us */
+    bool finalised;      /* its destructors have run: it is being unloaded (patched.h) */
     bool pointed;        /* taken over by the pointers of its link_map, not in its dynamic section (redirect.h) */
     bool waits;          /* mapped, not relocated yet: its destructors are taken over before its constructors run */
     Lmid_t space;        /* its namespace: LM_ID_BASE, or what dlmopen made */
@@ -71,6 +72,9 @@ uint32_t ia2_object_at(uintptr_t address);
 
 /* The same, but brings the table up to date when an object is there that it does not know. Not in a signal handler. */
 uint32_t ia2_object_at_now(uintptr_t address);
+
+/* Slot of the object that ld.so knows by this link_map, likewise. */
+uint32_t ia2_object_of(const struct link_map *map);
 
 struct ia2_object *ia2_object(uint32_t slot);
 

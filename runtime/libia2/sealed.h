@@ -28,6 +28,7 @@ union ia2_sealed {
         bool allow_all;          /* IA2_EXIT_ALLOW_ALL: every destructor gets all rights */
         bool park;               /* IA2_EXIT_PARK_THREADS */
         bool enforcing;          /* the backend closes memory */
+        bool patched;            /* ld.so calls us for what it finalises (patched.h) */
         uint8_t backend;         /* enum ia2_backend_kind */
         uint8_t mode;            /* enum ia2_mode */
         uint8_t runtime_key;     /* of the runtime's own memory, 0: it has none */

@@ -107,7 +107,7 @@ void ia2_take_over(struct ia2_object *object, uint32_t slot) {
     }
     const char *wrong = make_records(object, slot) ? NULL : "no memory for its records";
     if (!wrong) {
-        wrong = ia2_redirect(object, slot) ? NULL : "its dynamic section cannot be made writable";
+        wrong = ia2_sealed.patched || ia2_redirect(object, slot) ? NULL : "its dynamic section cannot be made writable";
     }
     if (wrong) {
         object->why_not = wrong;
@@ -115,6 +115,19 @@ void ia2_take_over(struct ia2_object *object, uint32_t slot) {
         ia2_drop_taken(object);
         object->fini_array = object->fini_array_size = object->fini = NULL;
     }
+}
+
+const char *ia2_taken_by(void) {
+    if (ia2_sealed.patched) {
+        return "patched";
+    }
+    for (uint32_t slot = 1; slot <= ia2_objects_highest(); slot++) {
+        const struct ia2_object *object = ia2_object(slot);
+        if (object->map && object->entry_count > 0 && !object->pointed) {
+            return "dynamic";
+        }
+    }
+    return "pointers";
 }
 
 bool ia2_take_over_later(struct ia2_object *object, uint32_t slot) { return ia2_redirect_init(object, slot); }

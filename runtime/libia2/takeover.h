@@ -14,6 +14,10 @@ bool ia2_take_over_later(struct ia2_object *object, uint32_t slot);
 /* The initialisation stubs call it: all that waits is taken over, and then the object in `slot` initialised. */
 void ia2_run_init(int argc, char **argv, char **envp, uint32_t slot);
 
+/* How ld.so is made to call us: "patched" (patched.h), "pointers", or "dynamic" where the dynamic section of any object had to be
+ * edited (redirect.h). */
+const char *ia2_taken_by(void);
+
 /* Around calls of ia2_take_over() and ia2_take_over_later(). False: they cannot be made. */
 bool ia2_takeover_begin(void);
 void ia2_takeover_end(void);

@@ -80,6 +80,9 @@ class Start(Event, frozen=True, kw_only=True, tag="start"):
     virtual: bool
     #: Path of the binary exit map, or None.
     map: str | None
+    #: How ld.so is made to run destructors by way of us: by the pointers of its link_maps, by edited dynamic sections
+    #: (where any object needed that), or because it is patched to; None in the mode ``legacy``.
+    fini_by: Literal["pointers", "dynamic", "patched"] | None = None
     #: Whether libia2_audit.so tells of objects: else those of dlopen are known late, those of dlmopen never.
     audit: bool = False
 

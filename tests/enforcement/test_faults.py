@@ -19,7 +19,7 @@ DEATHS = {
     "unloaded": (
         signal.SIGSEGV,
         "segmentation fault",
-        "a call of, or a jump to, libthread_db.so.1, which has been unloaded",
+        "a call of, or a jump to, libBrokenLocale.so.1, which has been unloaded",
     ),
     "overflow": (signal.SIGSEGV, "segmentation fault", "stack overflow"),
     "abort": (signal.SIGABRT, "aborted", ""),

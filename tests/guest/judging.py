@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
@@ -25,6 +26,20 @@ class Outcomes:
     def ran(self) -> int:
         """Those that did not skip themselves."""
         return len(self.passed) + len(self.failed)
+
+    def among(self, names: frozenset[str]) -> Outcomes:
+        """Those with one of these names."""
+        return Outcomes(self.passed & names, self.failed & names, self.skipped & names)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all of them."""
+        return self.passed | self.failed | self.skipped
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many ran, failed, were skipped."""
+        return self.ran, len(self.failed), len(self.skipped)
 
     def with_those_of(self, other: Outcomes) -> Outcomes:
         """Both together."""
@@ -57,6 +72,10 @@ class Lane:
     name: str
     #: CPU model and kernel.
     place: str = ""
+    #: What libc.so.6 says it is: 2.36.
+    glibc: str = ""
+    #: How long it took.
+    seconds: int | None = None
     skipped_because: str | None = None
     #: Tests by kind ("C", "Python"): ran, failed, skipped.
     counts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
@@ -70,6 +89,28 @@ class Lane:
 def judge_host(results: Path) -> Lane:
     """The lane of ``ninja check``."""
     return _judged("host", results, {"C": read(results / "c.xml"), "Python": read(results / "python.xml")}, [])
+
+
+def judge_glibc(name: str, results: Path) -> Lane:
+    """A lane of another glibc (tests/glibcs). ``expected``: the version that it was to run with."""
+    loader = read(results / "loader.xml")
+    kinds = {"C": read(results / "c.xml"), "Python": read(results / "python.xml").with_those_of(loader)}
+    problems = ["no test of ld.so itself ran"] if loader.ran == 0 else []
+    lane = _judged(name, results, kinds, problems)
+    expected = (results / "expected").read_text()
+    if lane.glibc != expected:
+        lane.problems.append(f"it ran with glibc {lane.glibc or 'unknown'}: expected {expected}")
+    return lane
+
+
+def by_backend(tests: Outcomes) -> dict[str, Outcomes]:
+    """Python tests by the backend that each asks for; ``""``: those that ask for none, or for several."""
+    names: dict[str, set[str]] = {"none": set(), "mprotect": set(), "pku": set(), "": set()}
+    for test in tests.names:
+        parameters = re.findall(r"\b(?:none|mprotect|pku)\b", test.partition("[")[2])
+        backend = parameters[0] if len(set(parameters)) == 1 else ""
+        names["pku" if test.startswith("tests.pku.") else backend].add(test)
+    return {backend: tests.among(frozenset(found)) for backend, found in names.items()}
 
 
 def judge(name: str, results: Path) -> Lane:
@@ -97,7 +138,7 @@ def judge(name: str, results: Path) -> Lane:
         [f"a switch takes {switch[1]} WRPKRU: at most {MOST_WRPKRU}"] if switch and switch[1] > MOST_WRPKRU else []
     )
     lane = _judged(name, results, kinds, problems)
-    return Lane(lane.name, lane.place, None, lane.counts, lane.problems, sorted(proven), switch)
+    return replace(lane, proven=sorted(proven), switch=switch)
 
 
 def _failed(kinds: dict[str, Outcomes]) -> frozenset[str]:
@@ -107,11 +148,12 @@ def _failed(kinds: dict[str, Outcomes]) -> frozenset[str]:
 def _judged(name: str, results: Path, kinds: dict[str, Outcomes], problems: list[str]) -> Lane:
     found = [f"{test}: failed" for outcomes in kinds.values() for test in sorted(outcomes.failed)]
     found += [f"no {kind} test ran" for kind, outcomes in kinds.items() if outcomes.ran == 0]
-    counts = {kind: (o.ran, len(o.failed), len(o.skipped)) for kind, o in kinds.items()}
-    place = results / "place.json"
+    counts = {kind: outcomes.counts for kind, outcomes in kinds.items()}
+    place, took = results / "place.json", results / "seconds"
     told = json.loads(place.read_text()) if place.is_file() else {}
     where = f"{told['cpu']}, Linux {told['kernel']}" if told else "unknown"
-    return Lane(name, where, None, counts, found + problems)
+    seconds = int(took.read_text()) if took.is_file() else None
+    return Lane(name, where, told.get("glibc", ""), seconds, None, counts, found + problems)
 
 
 def _switch(path: Path) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ STAGES = {
     "model": 0,
     "events": 0,
     "native": 0,
+    "packages": 0,
     "pkru": 0,
     "toml_lines": 0,
     "elf": 1,

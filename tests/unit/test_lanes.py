@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import pytest
-from tests.guest.judging import judge, judge_host
+from tests.guest.judging import Outcomes, by_backend, judge, judge_glibc, judge_host
 
 GOOD = {"test_stops": "passed", "test_works": "passed"}
 
@@ -90,3 +90,55 @@ def test_a_switch_is_counted_and_takes_four_wrpkru_at_most(results: Path, steps:
 def test_the_host_lane_proves_nothing_else(results: Path) -> None:
     lane = judge_host(results)
     assert (lane.problems, lane.proven, lane.switch) == ([], [], None)
+
+
+# ---- other glibcs ----
+
+
+@pytest.fixture
+def with_another_glibc(results: Path) -> Path:
+    """Those of such a lane with which all is well."""
+    junit(results / "loader.xml", {"test_order": "passed"})
+    (results / "place.json").write_text(json.dumps({"cpu": "a CPU", "kernel": "6.1", "glibc": "2.41"}))
+    (results / "expected").write_text("2.41")
+    (results / "seconds").write_text("240")
+    return results
+
+
+def test_a_lane_of_another_glibc(with_another_glibc: Path) -> None:
+    lane = judge_glibc("glibc-trixie", with_another_glibc)
+    assert (lane.problems, lane.glibc, lane.seconds) == ([], "2.41", 240)
+    assert lane.counts == {"C": (1, 0, 0), "Python": (3, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ("loader.xml", "no test of ld.so itself ran"),
+        ("c.xml", "no C test ran"),
+        ("place.json", "it ran with glibc unknown: expected 2.41"),
+    ],
+)
+def test_what_is_missing_from_such_a_lane_is_a_problem(with_another_glibc: Path, file: str, problem: str) -> None:
+    (with_another_glibc / file).unlink()
+    assert judge_glibc("glibc-trixie", with_another_glibc).problems == [problem]
+
+
+def test_the_hosts_glibc_is_not_another(with_another_glibc: Path) -> None:
+    (with_another_glibc / "place.json").write_text(json.dumps({"cpu": "a CPU", "kernel": "6.1", "glibc": "2.36"}))
+    lane = judge_glibc("glibc-trixie", with_another_glibc)
+    assert lane.problems == ["it ran with glibc 2.36: expected 2.41"]
+
+
+def test_tests_are_told_apart_by_the_backend_that_they_ask_for() -> None:
+    names = {
+        "m::test_a[observe-none]": "none",
+        "m::test_a[enforce-mprotect-page]": "mprotect",
+        "m::test_a[contain-pku]": "pku",
+        "m::test_both[none-mprotect]": "",
+        "m::test_with_mprotect_in_its_name": "",
+        "tests.pku.test_keys::test_b": "pku",
+    }
+    tests = Outcomes(passed=frozenset(names))
+    found = {backend: one.passed for backend, one in by_backend(tests).items()}
+    assert found == {backend: {name for name, own in names.items() if own == backend} for backend in found}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from runtime_running import RUNTIME, Outcome, build, run, run_covered, same
+from runtime_running import RUNTIME, Outcome, build, library, run, run_covered, same
 
-from ia2exit.events import End, Exec, Exit, Start
+from ia2exit.events import End, Enter, Exec, Exit, Start
 
 pytestmark = pytest.mark.usefixtures("either_way")
 
@@ -47,6 +47,16 @@ def test_an_ending_is_as_without_us(
     assert (outcome.status, outcome.stdout) == (status, stdout)
     assert ended(outcome) == end
     assert outcome.counters.ran == len(outcome.entered)
+
+
+def test_an_exit_that_is_not_seen_begins_before_any_object_is_finalised(program: Path, tmp_path: Path) -> None:
+    """No function of ours was called for it, and nothing is registered: the program's own end tells."""
+    outcome = same([program, "unseen", library(tmp_path, "plugin.c", "plugin.so")])
+    assert (outcome.status, outcome.stdout) == (12, b"plugin.so destructor\n")
+    kinds = [type(event) for event in outcome.events]
+    assert kinds.index(Exit) < kinds.index(Enter)
+    assert {event.moment for event in outcome.entered} == {"exit"}
+    assert ended(outcome) == ("exit", 12)
 
 
 def test_handlers_see_the_errno_that_the_program_and_they_left(program: Path) -> None:

@@ -249,9 +249,9 @@ Test(unwind, a_call_of_data, .init = install_ours) {
 }
 
 Test(unwind, a_call_of_something_unloaded, .init = install_ours) {
-    void *library = dlopen("libthread_db.so.1", RTLD_LAZY); /* of libc, and nobody else's here */
+    void *library = dlopen("libBrokenLocale.so.1", RTLD_LAZY); /* of libc, and nobody else's here */
     cr_assert(library);
-    wild = (void (*)(void))dlsym(library, "td_init");
+    wild = (void (*)(void))dlsym(library, "__ctype_get_mb_cur_max");
     cr_assert(wild);
     dlclose(library);
     interrupt(calls_wild);
@@ -382,7 +382,9 @@ static void check_end(void (*work)(void), const char *name) {
     interrupt(work);
     check_same();
     cr_expect_gt(frame_named("abort"), 0);
-    cr_expect_gt(frame_named(name), 0, "%s is not in the stack", name);
+    if (name) {
+        cr_expect_gt(frame_named(name), 0, "%s is not in the stack", name);
+    }
     cr_expect_gt(frame_in(work, 400), 0);
 }
 
@@ -391,5 +393,5 @@ Test(unwind, ends_of_cxx_programs) {
     check_end(ia2_test_pure_virtual, "__cxa_pure_virtual");
     check_end(ia2_test_throw_from_destructor, "__cxa_throw");
     check_end(ia2_test_out_of_range, "__cxa_throw");
-    check_end(ia2_test_double_free, "free");
+    check_end(ia2_test_double_free, NULL); /* free() may have left by a jump (glibc 2.43) */
 }

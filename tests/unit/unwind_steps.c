@@ -80,7 +80,7 @@ static void work(void) {
     snprintf(text, sizeof text, "%s %g %d\n", "text", 1.5, numbers[0]);
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now); /* the vDSO */
-    void *library = dlopen("libthread_db.so.1", RTLD_LAZY);
+    void *library = dlopen("libBrokenLocale.so.1", RTLD_LAZY);
     if (library) {
         dlclose(library);
     }

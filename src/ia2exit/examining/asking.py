@@ -18,6 +18,7 @@ from ia2exit import events
 from ia2exit.errors import Ia2exitError
 from ia2exit.examining.records import Facts, Trace, Trial
 from ia2exit.native import audit_path, runtime_path
+from ia2exit.packages import tool
 from ia2exit.running.environment import with_runtime
 from ia2exit.running.trace import parse
 from ia2exit.vm import kernel, needs
@@ -54,7 +55,7 @@ def look() -> Facts:
         traces=_traces(runtime) if runtime else {},
         loader=_loader(),
         auditing=_NO_MODULE in _run(_PLAIN[-1], {**_environment(), "LD_AUDIT": _NO_MODULE}).stderr,
-        gdb=needs.tool("gdb"),
+        gdb=tool("gdb"),
         needs=needs.needs(),
         kernel=_kernel(),
     )

@@ -36,8 +36,8 @@ def notes(trace: Trace, ended: Ended, program: str, patience: Patience | None = 
     run = _Run(ended, patience if patience is not None and patience.over else None, follow)
     if not trace.processes:
         found.append(
-            f"the runtime left no event: {program} did not load it, or was ended before it could write; "
-            "LD_DEBUG=libs shows what ld.so loads"
+            f"the runtime left no event: {program} did not load it, has a libc that it refuses, or was ended before it "
+            "could write; LD_DEBUG=libs shows what ld.so loads"
         )
         found += [] if run.patience is None else [_overdue(program, run.patience, run.ended)]
     for process in trace.processes:

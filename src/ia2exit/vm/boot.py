@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ia2exit.errors import Ia2exitError
+from ia2exit.packages import tool
 from ia2exit.vm import initramfs
 from ia2exit.vm.guest.channel import PORT
 from ia2exit.vm.image import bootable
 from ia2exit.vm.kernel import Kernel, cache_folder
-from ia2exit.vm.needs import QEMU, tool
+from ia2exit.vm.needs import QEMU
 
 #: Seconds until a guest must have come up; an emulated CPU on a busy machine is slow.
 BOOT_LIMIT = 600.0

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ia2exit import packages
 from ia2exit.errors import Ia2exitError
-from ia2exit.vm.needs import tool
 
 #: The plain flavour: the "cloud" one lacks 9p.
 META_PACKAGE = "linux-image-amd64"
@@ -26,11 +22,10 @@ WANTED = {
     "OVERLAY_FS": "overlayfs",
     "VIRTIO_CONSOLE": "virtio consoles",
 }
-#: Seconds for a download or an unpacking.
-_LIMIT = 1800
-
-#: Told what is being done, one short text at a time.
-Progress = Callable[[str], None]
+#: What to do where the package cannot be had.
+_ELSEWHERE = "elsewhere name a kernel with `ia2exit vm --kernel VMLINUZ`"
+_BY_HAND = "unpack it by hand and name its kernel with --kernel"
+_AGAIN = "run ia2exit vm --setup again"
 
 
 @dataclass(frozen=True)
@@ -48,9 +43,8 @@ class Kernel:
 
 
 def cache_folder() -> Path:
-    """Where kernels and console logs are kept: ``ia2exit/vm`` of the user's cache (XDG base directories)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "ia2exit" / "vm"
+    """Where kernels and console logs are kept: ``ia2exit/vm`` of the user's cache."""
+    return packages.cache_folder() / "vm"
 
 
 def cached() -> Kernel:
@@ -129,18 +123,13 @@ def _check_config(image: Path, release: str) -> None:
 # ---- fetching ----
 
 
-def fetch(progress: Progress) -> Kernel:
+def fetch(progress: packages.Progress) -> Kernel:
     """Bring Debian's kernel into the cache, if it is not there. Nothing of it is installed into the system.
 
     Raises:
         Ia2exitError: apt or dpkg is missing, or one of them failed.
     """
-    for name, package in (("apt-get", "apt"), ("apt-cache", "apt"), ("dpkg-deb", "dpkg")):
-        if tool(name) is None:
-            raise Ia2exitError(
-                f"{name}: not found: expected Debian's {package} to fetch the package {META_PACKAGE}; "
-                "elsewhere name a kernel with `ia2exit vm --kernel VMLINUZ`"
-            )
+    packages.require(META_PACKAGE, _ELSEWHERE)
     progress(f"looking up {META_PACKAGE}")
     package = _package()
     folder = cache_folder() / f"kernel-{package}"
@@ -148,62 +137,21 @@ def fetch(progress: Progress) -> Kernel:
         cache_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="fetching-") as scratch:
             progress(f"fetching {package}")
-            file = _download(package, Path(scratch))
+            file = packages.download(package, Path(scratch), _BY_HAND)
             progress(f"unpacking {file.name} ({file.stat().st_size >> 20} MiB)")
             unpacked = Path(scratch) / "unpacked"
-            _unpack(file, unpacked)
+            packages.unpack(file, unpacked, _placed, _AGAIN)
             progress("listing its modules")
-            image = _only(unpacked, "boot/vmlinuz-*", package)
+            image = packages.only(unpacked, "boot/vmlinuz-*", package, _BY_HAND)
             _depmod(unpacked, image.name.removeprefix("vmlinuz-"))
-            _replace(unpacked, folder)
-    return given(_only(folder, "boot/vmlinuz-*", package))
-
-
-def _only(folder: Path, pattern: str, package: str) -> Path:
-    found = list(folder.glob(pattern))
-    if len(found) != 1:
-        raise Ia2exitError(
-            f"{package}: {len(found)} files {pattern} in it: expected one, as in Debian's kernels; "
-            "unpack it by hand and name its kernel with --kernel"
-        )
-    return found[0]
-
-
-def _replace(unpacked: Path, folder: Path) -> None:
-    try:
-        unpacked.rename(folder)
-    except OSError:  # somebody else has brought it meanwhile
-        if not folder.is_dir():
-            raise
-
-
-def _run(*command: str | Path, folder: Path | None = None) -> str:
-    """A tool's standard output."""
-    shown = " ".join(map(str, command))
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Ia2exitError(f"{shown}: no end within {_LIMIT} s; run it by hand to see more") from None
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise Ia2exitError(f"{shown}: failed: {said}; run it by hand to see more")
-    return done.stdout
+            packages.replace(unpacked, folder)
+    return given(packages.only(folder, "boot/vmlinuz-*", package, _BY_HAND))
 
 
 def _package() -> str:
     """The package that the meta package stands for, by the host's own apt configuration and lists."""
     try:
-        lines = _run("apt-cache", "depends", META_PACKAGE).splitlines()
+        lines = packages.run("apt-cache", "depends", META_PACKAGE).splitlines()
     except Ia2exitError:  # it knows no such package
         lines = []
     names = [line.split()[-1] for line in lines if "Depends: linux-image-" in line]
@@ -215,51 +163,14 @@ def _package() -> str:
     return names[0]
 
 
-def _download(package: str, folder: Path) -> Path:
-    sandbox = ["-o", "APT::Sandbox::User=root"] if os.getuid() == 0 else []
-    _run("apt-get", *sandbox, "-q", "download", package, folder=folder)
-    return _only(folder, "*.deb", package)
-
-
-def _unpack(package: Path, folder: Path) -> None:
-    """The image, its configuration and the modules that a guest may want."""
-    with tempfile.TemporaryFile() as complaints:
-        unpacking = ["dpkg-deb", "--fsys-tarfile", str(package)]
-        process = subprocess.Popen(unpacking, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
-        wrong: Exception | None = None
-        try:
-            _extract(process, folder)
-        except (tarfile.TarError, OSError) as error:
-            wrong = error
-        finally:
-            if process.stdout:
-                process.stdout.close()
-            status = process.wait(timeout=_LIMIT)
-        complaints.seek(0)
-        said = complaints.read().decode(errors="replace").strip()
-    if status not in (0, -signal.SIGPIPE):  # SIGPIPE: the tail of the archive that nobody wanted
-        why = said.splitlines()[-1] if said else f"status {status}"
-        raise Ia2exitError(f"dpkg-deb --fsys-tarfile {package.name}: failed: {why}; run ia2exit vm --setup again")
-    if wrong is not None:
-        raise Ia2exitError(f"{package.name}: cannot be unpacked: {wrong}; check the free space of {folder}")
-
-
-def _extract(process: subprocess.Popen[bytes], folder: Path) -> None:
-    with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-        # The idiom of PEP 706: Python before 3.11.4 has no filters; the package is signed by the distribution.
-        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
-        for member in archive:
-            if _is_wanted(member.name):
-                # Debian 13 has its modules in /usr/lib; here they lie in one place.
-                archive.extract(member.replace(name=_without_usr(member.name)), folder)
-
-
-def _without_usr(name: str) -> str:
-    return name.removeprefix("./").removeprefix("usr/")
+def _placed(name: str) -> str | None:
+    """The image, its configuration and the modules that a guest may want, where Debian 12 has them."""
+    name = name.removeprefix("usr/")  # Debian 13 has its modules in /usr/lib
+    return name if _is_wanted(name) else None
 
 
 def _is_wanted(name: str) -> bool:
-    parts = _without_usr(name).split("/")
+    parts = name.split("/")
     if parts[0] == "boot":
         return parts[-1].startswith(("vmlinuz-", "config-"))
     if parts[:2] != ["lib", "modules"] or len(parts) < 4:
@@ -268,7 +179,7 @@ def _is_wanted(name: str) -> bool:
 
 
 def _depmod(root: Path, release: str) -> None:
-    depmod = tool("depmod")
+    depmod = packages.tool("depmod")
     if depmod is None:
         raise Ia2exitError("depmod: not found: expected Debian's package kmod; as root, run: apt-get install kmod")
-    _run(depmod, "-a", "-b", root, release)
+    packages.run(depmod, "-a", "-b", root, release)

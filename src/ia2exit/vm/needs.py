@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ia2exit.errors import Ia2exitError
+from ia2exit.packages import tool
 
 #: The emulator.
 QEMU = "qemu-system-x86_64"
@@ -30,11 +29,6 @@ class Need:
     found: str | None
     why: str
     remedy: str
-
-
-def tool(name: str) -> str | None:
-    """The path of a program of the host, system folders included."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 def _package(name: str, why: str, package: str, *others: str) -> Callable[[], Need]:

@@ -138,8 +138,8 @@ int main(int count, char **arguments) {
     scenario = arguments[1];
     sem_init(&ready, 0, 0);
     if (std::strcmp(scenario, "unloaded") == 0) {
-        void *library = dlopen("libthread_db.so.1", RTLD_LAZY); /* of libc, and nobody else's here */
-        wild = reinterpret_cast<void (*)()>(dlsym(library, "td_init"));
+        void *library = dlopen("libBrokenLocale.so.1", RTLD_LAZY); /* of libc, and nobody else's here */
+        wild = reinterpret_cast<void (*)()>(dlsym(library, "__ctype_get_mb_cur_max"));
         dlclose(library);
     }
     if (count > 2) {

@@ -1,5 +1,7 @@
 /* Ways to end: `endings SCENARIO`. What runs says so by write(), so that the order is that of the calls. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
+#include <err.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
@@ -172,6 +174,12 @@ int main(int argc, char **argv) {
     if (strcmp(name, "negative") == 0) {
         on_exit(with_status, (void *)(uintptr_t)"negative");
         return -1;
+    }
+    if (strcmp(name, "unseen") == 0) {
+        if (!dlopen(argv[2], RTLD_NOW)) {
+            return 98;
+        }
+        errx(12, "an exit within libc");
     }
     at_quick_exit(at_quick);
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
