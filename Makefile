@@ -4,11 +4,12 @@ BUILD := build
 BIN := .venv/bin
 C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cc' '*.cpp' '*.hpp')
 
-.PHONY: help demo test sanitize lint fmt bench wheel setup build clean
+.PHONY: help demo test glibcs sanitize lint fmt bench wheel setup build clean
 
 help:
 	@echo "make demo   a scribbling library stopped; scan, map and run Python and openssl under the runtime"
-	@echo "make test   every C test (ctest), every Python test (pytest), then the lanes: protection keys (guest, native), other glibcs"
+	@echo "make test   every C test (ctest), every Python test (pytest), then the lanes with protection keys: guest, native"
+	@echo "make glibcs what may depend on glibc, with newer ones and with one that is patched to call us"
 	@echo "make sanitize  the C tests under AddressSanitizer, then UndefinedBehaviorSanitizer"
 	@echo "make lint   ruff, mypy --strict, clang-format, shell syntax; changes nothing"
 	@echo "make fmt    formats Python and C"
@@ -27,6 +28,9 @@ test: build
 	ninja -C $(BUILD) check
 	$(BIN)/python -m tests.guest.lane native $(BUILD)
 	$(BIN)/python -m tests.guest.lane guest $(BUILD)
+	$(BIN)/python -m tests.guest.lane report $(BUILD)
+
+glibcs: build
 	$(BIN)/python -m tests.glibcs.lane trixie $(BUILD)
 	$(BIN)/python -m tests.glibcs.lane forky $(BUILD)
 	$(BIN)/python -m tests.glibcs.lane patched $(BUILD)
