@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import objects
-from bench_switch import ENFORCED, IDLE, OBJECTS, RUNTIME, START_ROUNDS
-from harness import BUILD, Result, alternate, finish, output, plain_environment, preloaded_environment
+from bench_switch import ENFORCED, IDLE, OBJECTS, STARTS
+from harness import BUILD, Result, alternate, finish, output, plain_environment, preloaded_environment, start_to_end
 
 #: Start to end of a process that does nothing, and of one of many objects, over vanilla.
 START_LIMIT = 1.5
 MANY_LIMIT = 1.1
-STARTS = 150
 #: dlopen and dlclose of a small object, over vanilla.
 PAIR_LIMIT = 1.5
 PAIRS = 500
@@ -53,23 +52,8 @@ def main() -> int:
 
 
 def start(what: str, command: Sequence[str], limit: float) -> Result:
-    """CPU time from start to end with preload and audit module over vanilla: the median of some measurements."""
-    variables = [f"{name}={value}" for name, value in AUDITED.items()]
-    spawn = [str(BUILD / "benchmarks" / "spawn"), str(STARTS), RUNTIME, *variables, *command]
-    rounds = [json.loads(output(spawn, env=plain_environment())) for _ in range(START_ROUNDS)]
-    rounds.sort(key=lambda measured: float(measured["cpu_ratio"]))
-    middle = rounds[len(rounds) // 2]
-    return Result(
-        name=f"{what}, start to end, audited / vanilla",
-        value=middle["cpu_ratio"],
-        limit=limit,
-        baseline=middle["vanilla_cpu_us"],
-        subject=middle["preloaded_cpu_us"],
-        side_unit="us",
-        spread=(rounds[0]["cpu_ratio"], rounds[-1]["cpu_ratio"]),
-        command=" ".join(["LD_PRELOAD=libia2.so", *variables, *command]),
-        note="start to end is CPU time, user and system: the lower quartile on either side, in turn",
-    )
+    """CPU time from start to end with preload and audit module over vanilla."""
+    return start_to_end(f"{what}, start to end, audited / vanilla", command, STARTS, limit, **AUDITED)
 
 
 def pairs(what: str, library: Path, limit: float | None, **more: str) -> Result:

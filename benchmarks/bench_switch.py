@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import harness
 import objects
 from harness import BUILD, ROOT, Result, alternate, finish, output, plain_environment, preloaded_environment
 from ia2exit.events import Counters, Enter, Object
@@ -34,9 +35,8 @@ OBJECTS = 40
 #: of those destructors call into other libraries), over vanilla.
 START_LIMIT = 1.1
 IDLE = ("/usr/bin/cmake", "/usr/bin/curl")
-#: Starts on either side in one measurement, and how often that is measured.
+#: Starts on either side in one measurement.
 STARTS = 150
-START_ROUNDS = 5
 #: Programs of the distribution, those of them that there are: under the policies of tests/real, started fewer times.
 REAL_STARTS = 30
 REAL = (("/usr/bin/cmake", "--version"), ("/usr/bin/curl", "--version"), ("/usr/bin/git", "--version"))
@@ -44,7 +44,6 @@ REAL = (("/usr/bin/cmake", "--version"), ("/usr/bin/curl", "--version"), ("/usr/
 MEMORY_LIMIT = 256.0
 RECORDS = (0, 1_000, 100_000, 1_000_000)
 MEMORY_ROUNDS = 5
-RUNTIME = str(BUILD / "libia2.so")
 #: How memory is closed for measurements: without a policy, every object is in a compartment of its own.
 ENFORCED = {"IA2_EXIT_BACKEND": "mprotect", "IA2_EXIT_MODE": "enforce"}
 
@@ -130,23 +129,8 @@ def exit_map(policy: str, program: Path, folder: Path) -> str:
 
 
 def start_to_end(what: str, command: Sequence[str], starts: int, limit: float | None, **more: str) -> Result:
-    """CPU time from start to end of a program under enforcement over vanilla: the median of some measurements."""
-    variables = [f"{name}={value}" for name, value in {**ENFORCED, **more}.items()]
-    spawn = [str(BUILD / "benchmarks" / "spawn"), str(starts), RUNTIME, *variables, *command]
-    rounds = [json.loads(output(spawn, env=plain_environment())) for _ in range(START_ROUNDS)]
-    rounds.sort(key=lambda measured: float(measured["cpu_ratio"]))
-    middle = rounds[len(rounds) // 2]
-    return Result(
-        name=f"{what}, start to end, mprotect / vanilla",
-        value=middle["cpu_ratio"],
-        limit=limit,
-        baseline=middle["vanilla_cpu_us"],
-        subject=middle["preloaded_cpu_us"],
-        side_unit="us",
-        spread=(rounds[0]["cpu_ratio"], rounds[-1]["cpu_ratio"]),
-        command=" ".join(["LD_PRELOAD=libia2.so", *variables, *command]),
-        note="start to end is CPU time, user and system: the lower quartile on either side, in turn",
-    )
+    """CPU time from start to end of a program under enforcement over vanilla."""
+    return harness.start_to_end(f"{what}, start to end, mprotect / vanilla", command, starts, limit, **ENFORCED, **more)
 
 
 def memory(records: int) -> Result:

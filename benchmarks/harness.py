@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("IA2EXIT_LIBDIR") or ROOT / "build").absolute()
 #: Seconds that one run of one subject may take.
 TIME_LIMIT = 300.0
+#: Measurements of one start to end.
+START_ROUNDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +170,26 @@ def plain_environment(**extra: str) -> dict[str, str]:
 def preloaded_environment(**extra: str) -> dict[str, str]:
     """The same with the runtime of the build tree preloaded; tracing stays off unless ``extra`` turns it on."""
     return plain_environment(LD_PRELOAD=str(BUILD / "libia2.so"), **extra)
+
+
+def start_to_end(name: str, command: Sequence[str], starts: int, limit: float | None, **variables: str) -> Result:
+    """CPU time of a program under the runtime, with ``variables``, over vanilla: the median of some measurements."""
+    given = [f"{variable}={value}" for variable, value in variables.items()]
+    spawn = [str(BUILD / "benchmarks" / "spawn"), str(starts), str(BUILD / "libia2.so"), *given, *command]
+    rounds = [json.loads(output(spawn, env=plain_environment())) for _ in range(START_ROUNDS)]
+    rounds.sort(key=lambda measured: float(measured["cpu_ratio"]))
+    middle = rounds[len(rounds) // 2]
+    return Result(
+        name=name,
+        value=middle["cpu_ratio"],
+        limit=limit,
+        baseline=middle["vanilla_cpu_us"],
+        subject=middle["preloaded_cpu_us"],
+        side_unit="us",
+        spread=(rounds[0]["cpu_ratio"], rounds[-1]["cpu_ratio"]),
+        command=" ".join(["LD_PRELOAD=libia2.so", *given, *command]),
+        note="start to end is CPU time, user and system: the lower quartile on either side, in turn",
+    )
 
 
 def finish(benchmark: str, results: Sequence[Result]) -> int:

@@ -31,7 +31,7 @@ static void consistent(void) {
 static void goes(const struct link_map *map) {
     if (ia2_sealed.ready) {
         uint32_t before = ia2_gate_open();
-        if (!ia2_exiting() || ia2_self()->unloading > 0) {
+        if (ia2_unloads()) {
             ia2_objects_going(map);
         }
         ia2_gate_close(before);

@@ -75,6 +75,15 @@ static void finish(const struct walk *walk) {
     found->soname = walk->named && found->strings ? found->strings + walk->name : NULL;
 }
 
+const ElfW(Dyn) *ia2_dynamic_of(const struct dl_phdr_info *info) {
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
+            return (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+        }
+    }
+    return NULL;
+}
+
 void ia2_dynamic_read(const struct ia2_object *object, struct ia2_dynamic *found) {
     *found = (struct ia2_dynamic){0};
     struct walk walk = {.base = object->base, .found = found};

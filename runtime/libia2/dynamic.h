@@ -25,6 +25,9 @@ struct ia2_dynamic {
     size_t plt_count;
 };
 
+/* The section of a loaded object as dl_iterate_phdr() shows it; NULL: it has none. Any time. */
+const ElfW(Dyn) *ia2_dynamic_of(const struct dl_phdr_info *info);
+
 /* Reads the section of `object`, of which `base` and `dynamic` must be known. Any thread, signal handlers; the section must be open. */
 void ia2_dynamic_read(const struct ia2_object *object, struct ia2_dynamic *found);
 

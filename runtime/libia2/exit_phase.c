@@ -16,6 +16,8 @@ static _Atomic bool exiting;
 
 bool ia2_exiting(void) { return atomic_load_explicit(&exiting, memory_order_relaxed); }
 
+bool ia2_unloads(void) { return !ia2_exiting() || ia2_self()->unloading > 0; }
+
 void ia2_exit_begin(enum ia2_exit_how how, int status) {
     static const char *const names[] = {"main", "exit", "quick_exit", "destructor"};
     if (ia2_exiting() || atomic_exchange(&exiting, true)) {

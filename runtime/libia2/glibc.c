@@ -5,6 +5,7 @@
 #include <link.h>
 #include <stddef.h>
 
+#include "dynamic.h"
 #include "patched.h"
 #include "system.h"
 
@@ -41,15 +42,6 @@ struct walk {
     bool ourselves; /* libia2.so was among them */
 };
 
-static const ElfW(Dyn) *dynamic_of(const struct dl_phdr_info *info) {
-    for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
-            return (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-        }
-    }
-    return NULL;
-}
-
 static void differ(struct ia2_words *found, const struct dl_phdr_info *info, const ElfW(Dyn) *dynamic,
                    const struct link_map *map) {
     ia2_words_text(found, "the link_map of ");
@@ -78,7 +70,7 @@ static int look(struct dl_phdr_info *info, size_t size, void *data) {
         ia2_words_text(walk->found, "dl_iterate_phdr counts no objects (dlpi_adds is 0): expected as many as came");
         return 1;
     }
-    const ElfW(Dyn) *dynamic = dynamic_of(info);
+    const ElfW(Dyn) *dynamic = ia2_dynamic_of(info);
     struct dl_find_object object;
     if (!dynamic || _dl_find_object((void *)dynamic, &object) != 0) {
         return 0; /* not relocated yet */

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include "backend.h"
+#include "dynamic.h"
 #include "events.h"
 #include "identify.h"
 #include "namespace.h"
@@ -143,15 +144,6 @@ static const struct link_map *coming_with(const ElfW(Dyn) *dynamic) {
 
 /* ---- what ld.so shows ---- */
 
-static const ElfW(Dyn) *dynamic_of(const struct dl_phdr_info *info) {
-    for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
-            return (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-        }
-    }
-    return NULL;
-}
-
 static uint32_t free_slot(void) {
     for (uint32_t slot = 1; slot < IA2_MAX_OBJECTS; slot++) {
         if (!objects[slot].map) {
@@ -201,7 +193,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data) {
     }
     walk->adds = info->dlpi_adds;
     walk->subs = info->dlpi_subs;
-    const ElfW(Dyn) *dynamic = dynamic_of(info);
+    const ElfW(Dyn) *dynamic = ia2_dynamic_of(info);
     if (!dynamic) {
         return 0;
     }
@@ -266,7 +258,16 @@ void ia2_objects_announce(void) {
     }
 }
 
-/* The destructors of objects that have been relocated since. */
+/* The destructors of a relocated object. Those of the start are announced later, when it is known what can be done. */
+static void take_over(uint32_t slot) {
+    ia2_take_over(&objects[slot], slot);
+    ia2_namespace_cover(&objects[slot]);
+    if (any_sync) {
+        announce(slot, "load");
+    }
+}
+
+/* The same for objects that have been relocated since. */
 static void take_over_waiting(void) {
     bool opened = false;
     struct dl_find_object found;
@@ -277,9 +278,7 @@ static void take_over_waiting(void) {
             waiting--;
             opened = opened || ia2_takeover_begin();
             ia2_restore_init(object);
-            ia2_take_over(object, slot);
-            ia2_namespace_cover(object);
-            announce(slot, "load");
+            take_over(slot);
         }
     }
     if (opened) {
@@ -311,13 +310,9 @@ static void sync_locked(void) {
             opened = opened || ia2_takeover_begin();
             if (object->waits) {
                 waiting++;
-                (void)ia2_take_over_later(object, slot); /* at the latest when the table is looked at again */
-                continue;
-            }
-            ia2_take_over(object, slot);
-            ia2_namespace_cover(object); /* relocated already: glibc 2.41 and later tell us that late (elf/dl-open.c) */
-            if (any_sync) {
-                announce(slot, "load");
+                (void)ia2_redirect_init(object, slot); /* else it is taken over when the table is looked at again */
+            } else {
+                take_over(slot); /* relocated already: glibc 2.41 and later tell us that late (elf/dl-open.c) */
             }
         }
     }

@@ -50,7 +50,7 @@ static int run(struct link_map *map) {
     uint32_t before = ia2_gate_open();
     const uint32_t slot = ia2_object_of(map);
     const bool ours = slot != IA2_NO_OBJECT && ia2_object(slot)->entry_count > 0;
-    const bool unloaded = slot != IA2_NO_OBJECT && (!ia2_exiting() || ia2_self()->unloading > 0);
+    const bool unloaded = slot != IA2_NO_OBJECT && ia2_unloads();
     ia2_gate_close(before);
     if (ours) {
         ia2_run_fini(slot);

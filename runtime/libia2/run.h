@@ -46,6 +46,8 @@ void ia2_exit_begin(enum ia2_exit_how how, int status);
 /* The exit phase ends: everything is open again, for stdio's last flush. */
 void ia2_exit_end(void);
 bool ia2_exiting(void);
+/* Where ld.so is finalising an object in the calling thread: to unload it? Else the process exits, and everything stays mapped. */
+bool ia2_unloads(void);
 
 /* What ia2_run_destructor() comes down to for one more destructor of the owner whose memory is open already, outside any other, with
  * backend mprotect and without a trace; `otherwise` where this is another case. `record` is one that ia2_record_find() gave. */

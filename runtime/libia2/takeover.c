@@ -130,8 +130,6 @@ const char *ia2_taken_by(void) {
     return "pointers";
 }
 
-bool ia2_take_over_later(struct ia2_object *object, uint32_t slot) { return ia2_redirect_init(object, slot); }
-
 void ia2_run_init(int argc, char **argv, char **envp, uint32_t slot) {
     uint32_t before = ia2_gate_open();
     const struct ia2_object *object = ia2_object(slot);

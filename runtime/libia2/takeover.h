@@ -8,9 +8,6 @@
  * and everything is as before. Only under the lock of the table. */
 void ia2_take_over(struct ia2_object *object, uint32_t slot);
 
-/* The same for an object that is not relocated yet: as soon as it is, before its constructors, ld.so calls us. False: it will not. */
-bool ia2_take_over_later(struct ia2_object *object, uint32_t slot);
-
 /* The initialisation stubs call it: all that waits is taken over, and then the object in `slot` initialised. */
 void ia2_run_init(int argc, char **argv, char **envp, uint32_t slot);
 
@@ -18,7 +15,7 @@ void ia2_run_init(int argc, char **argv, char **envp, uint32_t slot);
  * edited (redirect.h). */
 const char *ia2_taken_by(void);
 
-/* Around calls of ia2_take_over() and ia2_take_over_later(). False: they cannot be made. */
+/* Around calls of ia2_take_over() and ia2_redirect_init(). False: they cannot be made. */
 bool ia2_takeover_begin(void);
 void ia2_takeover_end(void);
 

@@ -23,6 +23,7 @@ STAGES = {
     "native": 0,
     "packages": 0,
     "pkru": 0,
+    "publishing": 0,
     "toml_lines": 0,
     "elf": 1,
     "scanning": 2,

@@ -8,30 +8,25 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import msgspec
-
 from ia2exit.checking.records import CHECK_VERSION, CheckResult
+from ia2exit.publishing import as_file, schema_of
 
 
 def check_schema() -> dict[str, Any]:
     """The schema of what ``ia2exit check --json`` prints (JSON Schema 2020-12)."""
-    schema = msgspec.json.schema(CheckResult)
-    result = schema["$defs"]["CheckResult"]
-    result["properties"]["version"] = {"const": CHECK_VERSION}
-    result["required"] = ["version", *result["required"]]  # has a default for those who make one
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:ia2exit:check:{CHECK_VERSION}",
-        "title": "What ia2exit check found",
-        "description": "Whether what a program loads, binds and runs agrees with its exit map. `agrees` is false where "
+    return schema_of(
+        CheckResult,
+        "check",
+        CHECK_VERSION,
+        title="What ia2exit check found",
+        description="Whether what a program loads, binds and runs agrees with its exit map. `agrees` is false where "
         "any finding is an `error` or a `crossing`.",
-        **schema,
-    }
+    )
 
 
 def text() -> bytes:
     """The schema as the file has it."""
-    return msgspec.json.format(msgspec.json.encode(check_schema()), indent=2) + b"\n"
+    return as_file(check_schema())
 
 
 if __name__ == "__main__":

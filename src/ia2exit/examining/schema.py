@@ -8,30 +8,25 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import msgspec
-
 from ia2exit.examining.records import DOCTOR_VERSION, Diagnosis
+from ia2exit.publishing import as_file, schema_of
 
 
 def doctor_schema() -> dict[str, Any]:
     """The schema of what ``ia2exit doctor --json`` prints (JSON Schema 2020-12)."""
-    schema = msgspec.json.schema(Diagnosis)
-    schema["$defs"]["Diagnosis"]["properties"]["version"] = {"const": DOCTOR_VERSION}
-    required = schema["$defs"]["Diagnosis"]["required"]
-    schema["$defs"]["Diagnosis"]["required"] = ["version", *required]  # has a default for those who make one
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:ia2exit:doctor:{DOCTOR_VERSION}",
-        "title": "What ia2exit doctor found",
-        "description": "What this machine can do for ia2exit and what is missing, one check at a time. "
+    return schema_of(
+        Diagnosis,
+        "doctor",
+        DOCTOR_VERSION,
+        title="What ia2exit doctor found",
+        description="What this machine can do for ia2exit and what is missing, one check at a time. "
         "`remedy` is null where a check is `ok`.",
-        **schema,
-    }
+    )
 
 
 def text() -> bytes:
     """The schema as the file has it."""
-    return msgspec.json.format(msgspec.json.encode(doctor_schema()), indent=2) + b"\n"
+    return as_file(doctor_schema())
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import msgspec
 
 from ia2exit import events
 from ia2exit.model import EVENTS_VERSION, Address
+from ia2exit.publishing import DIALECT, as_file
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: ``$`` alone would let a line break follow in some engines.
 _ADDRESS = {
     "type": "string",
@@ -28,7 +28,7 @@ def events_schema() -> dict[str, Any]:
     kinds = schema.pop("anyOf")
     schema.pop("discriminator")  # OpenAPI's; each kind pins `event` by itself
     return {
-        "$schema": _DIALECT,
+        "$schema": DIALECT,
         "$id": f"urn:ia2exit:events:{EVENTS_VERSION}",
         "title": "One line of an ia2exit trace",
         "description": "What the runtime says about an exit: one JSON object a line. `t` is CLOCK_MONOTONIC in ns; "
@@ -46,7 +46,7 @@ def _address(kind: type) -> dict[str, Any]:
 
 def text() -> bytes:
     """The schema as the file has it."""
-    return msgspec.json.format(msgspec.json.encode(events_schema()), indent=2) + b"\n"
+    return as_file(events_schema())
 
 
 if __name__ == "__main__":
