@@ -17,9 +17,10 @@ enum { WARM_UP = 64 };
 
 static const char *const files[] = {"fini_plugin_6.so", "fini_plugin_7.so"};
 
+/* Private_Dirty has pages of files, too, while what was just built is not on disk yet. */
 struct state {
     long mappings; /* lines of /proc/self/maps */
-    long kib;      /* Private_Dirty of all of them */
+    long kib;      /* Anonymous of all of them */
     long keys;     /* protection keys that can still be had; -1: the machine has none */
 };
 
@@ -52,8 +53,8 @@ static struct state look(void) {
     static char text[1 << 18];
     struct state state = {0};
     read_file("/proc/self/smaps_rollup", text, sizeof text);
-    const char *dirty = strstr(text, "Private_Dirty:");
-    state.kib = dirty ? strtol(dirty + strlen("Private_Dirty:"), NULL, 10) : -1;
+    const char *anonymous = strstr(text, "Anonymous:");
+    state.kib = anonymous ? strtol(anonymous + strlen("Anonymous:"), NULL, 10) : -1;
     read_file("/proc/self/maps", text, sizeof text);
     for (const char *at = text; (at = strchr(at, '\n')); at++)
         state.mappings++;
