@@ -9,8 +9,8 @@ execute_process(COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${SOURCE}/src ${PYTHO
                 WORKING_DIRECTORY ${SOURCE} COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND ${CTEST} --output-on-failure --no-tests=error -j ${jobs} --output-junit ${lane}/c.xml
                 WORKING_DIRECTORY ${BUILD} RESULT_VARIABLE c_tests)
-execute_process(COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${SOURCE}/src IA2EXIT_LIBDIR=${BUILD}
-                        ${PYTHON} -m pytest -q -n ${jobs} --junitxml=${lane}/python.xml tests
+execute_process(COMMAND ${CMAKE_COMMAND} -E env --unset=PYTHONDONTWRITEBYTECODE
+                        PYTHONPATH=${SOURCE}/src IA2EXIT_LIBDIR=${BUILD} ${PYTHON} -m pytest -q -n ${jobs} --junitxml=${lane}/python.xml tests
                 WORKING_DIRECTORY ${SOURCE} RESULT_VARIABLE python_tests)
 if(c_tests OR python_tests)
   message(FATAL_ERROR "check: failed: ctest ended with \"${c_tests}\", pytest with \"${python_tests}\"")

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
-
-# No test fails for being slow: a machine may be busy.
-settings.register_profile("ia2exit", deadline=None)
-settings.load_profile("ia2exit")
 
 
 def _reason(longrepr: object) -> str:
@@ -43,6 +39,28 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid}: skipped, which CI does not accept: {reason}"
     return report
+
+
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    """No property test fails for being slow: a machine may be busy.
+
+    Said where there are property tests: to import hypothesis takes the emulated CPU of tests/guest half a minute.
+    """
+    if "hypothesis" in module_path.read_text():
+        from hypothesis import settings
+
+        settings.register_profile("ia2exit", deadline=None)
+        settings.load_profile("ia2exit")
+
+
+#: Markers that the judge of a lane goes by (tests/guest/judging.py).
+TOLD = ("enforces", "control", "debugger")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell those of a test in the JUnit report, as properties."""
+    for item in items:
+        item.user_properties += [(name, "yes") for name in TOLD if item.get_closest_marker(name)]
 
 
 @pytest.fixture(params=[False, True], ids=["preloaded", "audited"])

@@ -47,6 +47,7 @@ def program() -> Path:
     return build(folder, "cookies.c", library(folder, "cookies_library.c", name="libcookies.so"))
 
 
+@pytest.mark.control
 @pytest.mark.parametrize("scenario", GOOD)
 @every_way
 def test_callbacks_work_as_they_always_did(program: Path, tmp_path: Path, scenario: str, way: Way) -> None:

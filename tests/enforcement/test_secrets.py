@@ -94,7 +94,13 @@ CASES = [Case(action, *target) for action in ACTIONS for target in TARGETS]
 CASES += [Case(action, "pie", "edge") for action in SHORT]
 CASES += [Case(STEPS, program, "copy") for program in ("pie", "fixed")]
 
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
+#: Module scope: pytest brings the tests of one case together, and what they look at is run once for all of them.
+every_case = pytest.mark.parametrize("case", CASES, ids=str, scope="module")
+
+
+def ways(*some: Way) -> pytest.MarkDecorator:
+    """Watched in each of these ways, with one run for all tests of a case."""
+    return pytest.mark.parametrize("way", some, ids=str, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -122,16 +128,16 @@ def told(outcome: Outcome) -> Told:
     return Told(replace(outcome, stdout=rest), secret, start)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def vanilla(programs: dict[str, Path], case: Case) -> Outcome:
     """What the program does by itself."""
     return told(watching.vanilla([programs[case.program], *case.command])).outcome
 
 
-@pytest.fixture
-def watched(programs: dict[str, Path], case: Case, way: Way, tmp_path: Path) -> Told:
+@pytest.fixture(scope="module")
+def watched(programs: dict[str, Path], case: Case, way: Way, tmp_path_factory: pytest.TempPathFactory) -> Told:
     """What it does under the runtime."""
-    return told(watch([programs[case.program], *case.command], way, tmp_path / "trace"))
+    return told(watch([programs[case.program], *case.command], way, tmp_path_factory.mktemp("watched") / "trace"))
 
 
 def state(target: str) -> bytes:
@@ -178,7 +184,7 @@ def test_without_us_the_damage_is_done(vanilla: Outcome, case: Case) -> None:
 
 @pytest.mark.enforces
 @every_case
-@pytest.mark.parametrize("way", [CONTROL, *OBSERVE], ids=str)
+@ways(CONTROL, *OBSERVE)
 def test_observed_the_program_does_what_it_does_without_us(vanilla: Outcome, watched: Told, way: Way) -> None:
     """Data are changed, the later destructors run, the status is kept; a call that came up short goes on from there."""
     assert watched.outcome.seen == vanilla.seen
@@ -188,7 +194,7 @@ def test_observed_the_program_does_what_it_does_without_us(vanilla: Outcome, wat
 
 @pytest.mark.enforces
 @every_case
-@pytest.mark.parametrize("way", ENFORCE, ids=str)
+@ways(*ENFORCE)
 def test_enforced_the_program_ends_there(watched: Told) -> None:
     """By SIGSEGV, with one line on standard error; nothing is told, and nothing runs after it."""
     outcome = watched.outcome
@@ -206,7 +212,7 @@ def test_enforced_the_program_ends_there(watched: Told) -> None:
 
 @pytest.mark.enforces
 @every_case
-@pytest.mark.parametrize("way", ENFORCE, ids=str)
+@ways(*ENFORCE)
 def test_enforced_nothing_was_changed(programs: dict[str, Path], tmp_path: Path, case: Case, way: Way) -> None:
     """The secret's pages are a file's: what the process wrote there outlives it."""
     evidence = tmp_path / "evidence"
@@ -221,7 +227,7 @@ def test_enforced_nothing_was_changed(programs: dict[str, Path], tmp_path: Path,
 
 @pytest.mark.enforces
 @every_case
-@pytest.mark.parametrize("way", CONTAIN, ids=str)
+@ways(*CONTAIN)
 def test_contained_only_the_culprit_is_abandoned(watched: Told, case: Case) -> None:
     """The data are as they were, the secret is not told, all others run, the status is kept."""
     outcome = watched.outcome
@@ -288,7 +294,7 @@ def check_instruction(outcome: Outcome, event: Violation, action: Action) -> Non
 
 @pytest.mark.enforces
 @every_case
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@ways(*WAYS)
 def test_the_event_says_who_did_what_to_whom(watched: Told, case: Case, way: Way) -> None:
     if way == CONTROL:
         assert watched.outcome.violations == []

@@ -40,7 +40,7 @@ def main() -> int:
         _check_entering(glibc)
     except Ia2exitError as error:
         return skip(results, str(error), may_be=False)
-    prepare(build)
+    prepare(build, [])
     (results / "expected").write_text(glibc.version)
     return carry_out(results, _commands(glibc, build, results), judge_glibc)
 

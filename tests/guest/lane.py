@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from .inside import DEBUGGER_TESTS
 from .judging import judge
 from .parts import why_no_guest
 from .running import Command, carry_out, new_results, skip
@@ -33,7 +34,7 @@ def main() -> int:
         return skip(results, why, may_be=name == "native")
     command: Command = [sys.executable, "-m", "tests.guest.inside", name, build, results]
     if name == "guest":
-        prepare(build)
+        prepare(build, [*DEBUGGER_TESTS, "-m", "debugger"])
         command = [sys.executable, "-m", "ia2exit", "vm", "--rw", results, "--timeout", str(LIMIT), "--", *command]
     return carry_out(results, [command], judge)
 

@@ -26,23 +26,33 @@ def pytest(build: Path, report: Path, selection: list[str], **environment: str) 
     _run(command, ROOT, report, _environment(build, **environment))
 
 
-def prepare(build: Path) -> None:
-    """Have the fixtures of tests/enforcement compile their programs here: an emulated CPU takes minutes for that, and
-    another glibc's linker output is not for the host.
+def prepare(build: Path, others: list[str]) -> None:
+    """Compile here what a lane would compile: an emulated CPU takes minutes for that, and another glibc's linker output
+    is not for the host: programs, by the fixtures of tests/enforcement and of the tests ``others``, and Python.
 
-    Every module has one of its tests for the backend ``none`` or ``mprotect``, which any machine collects.
+    Every module of tests/enforcement has one of its tests for the backend ``none`` or ``mprotect``, which any machine
+    collects.
     """
-    options = ["--setup-only", "--quiet", "-p", "no:cacheprovider", "-m", "enforces or enforced"]
-    command = [sys.executable, "-m", "pytest", *options, "tests/enforcement"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=_environment(build), capture_output=True, text=True, timeout=LIMIT, check=False
-    )
-    if done.returncode != 0:
-        print(f"the programs of the lane's tests are built there: {done.stdout.strip()[-2000:]}")
+    pytest = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
+    commands = [
+        [*pytest, "--setup-only", "-m", "enforces or enforced", "tests/enforcement"],
+        *([[*pytest, "--setup-only", *others]] if others else []),
+        [sys.executable, "-m", "compileall", "-q", "src", "tests"],
+    ]
+    for command in commands:
+        done = subprocess.run(
+            command, cwd=ROOT, env=_environment(build), capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+        if done.returncode != 0:
+            print(f"what the lane needs is compiled there, not here: {done.stdout.strip()[-2000:]}")
 
 
 def _environment(build: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "IA2EXIT_LIBDIR": str(build), "PYTHONPATH": str(ROOT / "src"), **more}
+    """Compiled Python is kept: pytest would rewrite itself and its plugins at each start, two seconds here and a minute
+    on an emulated CPU.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "IA2EXIT_LIBDIR": str(build), "PYTHONPATH": str(ROOT / "src"), **more}
 
 
 def _run(command: list[str], folder: Path, report: Path, environment: dict[str, str]) -> None:

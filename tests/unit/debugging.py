@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from runtime_running import RUNTIME, tool
@@ -20,12 +22,29 @@ BACKENDS = ["none", "mprotect", *(["pku"] if HAS_KEYS else [])]
 CLOSING = BACKENDS[1:]
 
 
-def build(folder: Path) -> Path:
+@contextmanager
+def kept(name: str) -> Iterator[Path]:
+    """A folder beside the build, for this process alone: what is built there once, a guest finds there, too."""
+    folder = RUNTIME.parent / "tests" / "debugging" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it, too
+        yield folder
+
+
+def build() -> Path:
     """The program ``debugged`` with its library and its plug-in beside it."""
+    with kept("debugged") as folder:
+        return _build(folder)
+
+
+def _build(folder: Path) -> Path:
+    changed = max(path.stat().st_mtime_ns for path in (Path(__file__), *FIXTURES.iterdir()))
 
     def compile(source: str, name: str, *flags: str | Path) -> Path:
         words = ["gcc", "-g", "-O0", "-Wall", "-Wextra", "-Werror", FIXTURES / source, *flags, "-o", folder / name]
-        subprocess.run(words, timeout=LIMIT, check=True)
+        if not (folder / name).exists() or (folder / name).stat().st_mtime_ns < changed:
+            subprocess.run(words, timeout=LIMIT, check=True)
         return folder / name
 
     library = compile("debugged_library.c", "libdebugged.so", "-shared", "-fPIC", "-Wl,-soname,libdebugged.so")

@@ -18,8 +18,8 @@ TRACED = {"IA2_TRACE_EXIT": "/dev/null", "IA2_EXIT_MODE": "observe"}
 
 
 @pytest.fixture(scope="module")
-def debugged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("debugged"))
+def debugged() -> Path:
+    return build()
 
 
 class Panel:
@@ -40,6 +40,7 @@ def _numbers(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
+@pytest.mark.debugger
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_rights_of_a_destructor_are_shown_and_decoded_by_key(debugged: Path, backend: str) -> None:
     said = sourced([debugged], "break-destructor library_bye", "run", IA2_EXIT_BACKEND=backend, **TRACED)

@@ -12,8 +12,8 @@ WATCHED = {"IA2_TRACE_EXIT": "/dev/null"}
 
 
 @pytest.fixture(scope="module")
-def debugged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("debugged"))
+def debugged() -> Path:
+    return build()
 
 
 def stops(text: str) -> list[str]:

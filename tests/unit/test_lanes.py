@@ -9,13 +9,19 @@ from xml.sax.saxutils import quoteattr
 import pytest
 from tests.guest.judging import Outcomes, by_backend, judge, judge_glibc, judge_host
 
-GOOD = {"test_stops": "passed", "test_works": "passed"}
+GOOD = {"test_stops": "passed enforces", "test_works": "passed control", "test_recipe": "passed debugger"}
+UNSWITCHED = {"test_stops": "failed enforces", "test_works": "passed control"}
 
 
 def junit(path: Path, cases: dict[str, str]) -> None:
-    """A JUnit file as pytest writes it."""
+    """A JUnit file as pytest writes it; behind the outcome of a test its markers."""
     bodies = {"passed": "", "failed": "<failure/>", "error": "<error/>", "skipped": '<skipped message="no"/>'}
-    inner = "".join(f"<testcase classname='m' name={quoteattr(n)}>{bodies[o]}</testcase>" for n, o in cases.items())
+    inner = ""
+    for name, said in cases.items():
+        outcome, *markers = said.split()
+        told = "".join(f"<property name='{marker}' value='yes'/>" for marker in markers)
+        inner += f"<testcase classname='m' name={quoteattr(name)}><properties>{told}</properties>"
+        inner += f"{bodies[outcome]}</testcase>"
     path.write_text(f"<testsuites><testsuite name='pytest' tests='{len(cases)}'>{inner}</testsuite></testsuites>")
 
 
@@ -24,10 +30,8 @@ def results(tmp_path: Path) -> Path:
     """Those of a lane with which all is well."""
     junit(tmp_path / "c.xml", {"phase2": "passed"})
     junit(tmp_path / "python.xml", GOOD)
-    junit(tmp_path / "debugger.xml", {"test_recipe": "passed"})
     junit(tmp_path / "c-unswitched.xml", {"phase2": "failed"})
-    junit(tmp_path / "python-unswitched.xml", {"test_stops": "failed"})
-    junit(tmp_path / "control.xml", {"test_works": "passed"})
+    junit(tmp_path / "python-unswitched.xml", UNSWITCHED)
     (tmp_path / "steps.json").write_text(json.dumps({"ways": [{"instructions": 900, "wrpkru": 4}]}))
     (tmp_path / "place.json").write_text(json.dumps({"cpu": "an emulated one", "kernel": "6.1"}))
     return tmp_path
@@ -45,26 +49,39 @@ def test_all_is_well(results: Path) -> None:
 WRONG = {
     "a test fails": ("python.xml", {**GOOD, "test_more": "failed"}, "m::test_more: failed"),
     "no test ran": ("python.xml", {}, "no Python test ran"),
-    "no debugger": ("debugger.xml", {}, "no test of the debugger ran"),
+    "no debugger": ("python.xml", {"test_stops": "passed enforces"}, "no test of the debugger ran"),
+    "only the debugger": ("python.xml", {"test_recipe": "passed debugger"}, "no Python test but the debugger's ran"),
     "all were skipped": ("c.xml", {"phase2": "skipped"}, "no C test ran"),
     "an assertion cannot fail": (
         "python-unswitched.xml",
-        {"test_stops": "failed", "test_works": "passed"},
-        "m::test_works: passes with a runtime that closes nothing",
+        {**UNSWITCHED, "test_more": "passed enforces"},
+        "m::test_more: passes with a runtime that closes nothing",
     ),
     "an assertion skips itself": (
         "python-unswitched.xml",
-        {"test_stops": "failed", "test_works": "skipped"},
-        "m::test_works: skipped with a runtime that closes nothing",
+        {**UNSWITCHED, "test_more": "skipped enforces"},
+        "m::test_more: skipped with a runtime that closes nothing",
     ),
-    "no assertion was tried": ("python-unswitched.xml", {}, "no Python test was shown to fail"),
+    "no assertion was tried": (
+        "python-unswitched.xml",
+        {"test_works": "passed control"},
+        "no Python test was shown to fail",
+    ),
     "another was tried": (
         "python-unswitched.xml",
-        {"test_else": "failed"},
+        {**UNSWITCHED, "test_else": "failed enforces"},
         "m::test_else: was not tried with the switch",
     ),
-    "everything fails there": ("control.xml", {"test_works": "failed"}, "m::test_works: fails in the control group"),
-    "nothing was compared with": ("control.xml", {}, "no test of the control group ran"),
+    "everything fails there": (
+        "python-unswitched.xml",
+        {"test_stops": "failed enforces", "test_works": "failed control"},
+        "m::test_works: fails in the control group",
+    ),
+    "nothing was compared with": (
+        "python-unswitched.xml",
+        {"test_stops": "failed enforces"},
+        "no test of the control group ran",
+    ),
 }
 
 
@@ -75,7 +92,7 @@ def test_what_is_no_proof(results: Path, what: str) -> None:
     assert any(found.startswith(problem) for found in judge("guest", results).problems)
 
 
-@pytest.mark.parametrize("file", ["c.xml", "python.xml", "c-unswitched.xml", "python-unswitched.xml", "control.xml"])
+@pytest.mark.parametrize("file", ["c.xml", "python.xml", "c-unswitched.xml", "python-unswitched.xml"])
 def test_a_part_that_did_not_run_is_a_problem(results: Path, file: str) -> None:
     (results / file).unlink()
     assert judge("guest", results).problems != []
@@ -108,7 +125,7 @@ def with_another_glibc(results: Path) -> Path:
 def test_a_lane_of_another_glibc(with_another_glibc: Path) -> None:
     lane = judge_glibc("glibc-trixie", with_another_glibc)
     assert (lane.problems, lane.glibc, lane.seconds) == ([], "2.41", 240)
-    assert lane.counts == {"C": (1, 0, 0), "Python": (3, 0, 0)}
+    assert lane.counts == {"C": (1, 0, 0), "Python": (4, 0, 0)}
 
 
 @pytest.mark.parametrize(
