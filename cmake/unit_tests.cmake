@@ -32,6 +32,7 @@ set(IA2_UNWIND_SOURCES cfi.c cfi_expression.c cfi_find.c guard.S guard.c unwind.
 
 # ---- the tests, one a line: ia2_unit_test(crc32 crc32.c) ------------------------------------------------------------
 ia2_unit_test(cfi ${IA2_UNWIND_SOURCES})
+ia2_unit_test(changes changes.c system.c thread.c)
 ia2_unit_test(config config.c system.c)
 ia2_unit_test(cookies cookies.c sealed.c system.c)
 ia2_unit_test(dynamic dynamic.c peek.c symbols.c system.c)
@@ -85,28 +86,37 @@ target_compile_definitions(dispatch_preload PRIVATE _GNU_SOURCE)
 target_compile_options(dispatch_preload PRIVATE
   ${IA2_WARNINGS} -g -O2 -fcf-protection=full -fPIC $<$<COMPILE_LANGUAGE:C>:-std=gnu11 -fvisibility=hidden -ftls-model=initial-exec>)
 
-# Threads on the records, as a plain program: ThreadSanitizer and Criterion's worker processes do not go together.
-foreach(sanitizer none thread)
-  set(name unit_records_threads)
-  if(sanitizer STREQUAL "thread")
-    set(name unit_records_threads_tsan)
-  endif()
-  add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/unit/records_threads.c
-    ${CMAKE_SOURCE_DIR}/runtime/libia2/records.c ${CMAKE_SOURCE_DIR}/runtime/libia2/sealed.c
-    ${CMAKE_SOURCE_DIR}/runtime/libia2/secret.c ${CMAKE_SOURCE_DIR}/runtime/libia2/siphash.c
-    ${CMAKE_SOURCE_DIR}/runtime/libia2/system.c)
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/unit)
-  target_include_directories(${name} PRIVATE
-    ${CMAKE_SOURCE_DIR}/runtime/libia2 ${CMAKE_SOURCE_DIR}/runtime/libia2/include)
-  target_compile_definitions(${name} PRIVATE _GNU_SOURCE)
-  target_compile_options(${name} PRIVATE ${IA2_WARNINGS} -g -O2 -std=gnu11)
-  if(sanitizer STREQUAL "thread")
-    target_compile_options(${name} PRIVATE -fsanitize=thread)
-    target_link_options(${name} PRIVATE -fsanitize=thread)
-  endif()
-  add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
-endforeach()
+# Several threads at once, as plain programs: ThreadSanitizer and Criterion's worker processes do not go together. Twice each.
+function(ia2_threads_test program)
+  set(sources ${ARGN})
+  list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/runtime/libia2/)
+  foreach(sanitizer none thread)
+    set(name unit_${program})
+    if(sanitizer STREQUAL "thread")
+      set(name unit_${program}_tsan)
+    endif()
+    add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/unit/${program}.c ${sources})
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/unit)
+    target_include_directories(${name} PRIVATE
+      ${CMAKE_SOURCE_DIR}/runtime/libia2 ${CMAKE_SOURCE_DIR}/runtime/libia2/include)
+    target_compile_definitions(${name} PRIVATE _GNU_SOURCE)
+    target_compile_options(${name} PRIVATE ${IA2_WARNINGS} -g -O2 -std=gnu11)
+    if(sanitizer STREQUAL "thread")
+      target_compile_options(${name} PRIVATE -fsanitize=thread)
+      target_link_options(${name} PRIVATE -fsanitize=thread)
+    endif()
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${IA2_TEST_TIMEOUT})
+  endforeach()
+endfunction()
+ia2_threads_test(changes_threads changes.c system.c thread.c)
+ia2_threads_test(records_threads records.c sealed.c secret.c siphash.c system.c)
+
+# The runtime itself under ThreadSanitizer, for test_threads_sanitized.py.
+add_runtime(ia2_tsan ${CMAKE_BINARY_DIR}/tsan)
+target_compile_options(ia2_tsan PRIVATE $<$<COMPILE_LANGUAGE:C>:-fsanitize=thread>)
+target_link_options(ia2_tsan PRIVATE -fsanitize=thread -Wl,--version-script=${CMAKE_SOURCE_DIR}/tests/unit/without_hooks_of_tsan.map)
+set_target_properties(ia2_tsan PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/without_hooks_of_tsan.map)
 
 # A million pointers into libia2.so itself, as a plain program: it starts itself again under a map that it has made.
 add_executable(unit_lookup_pointers

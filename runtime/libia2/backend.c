@@ -1,6 +1,7 @@
 #include "backend.h"
 
 #include "allowed.h"
+#include "changes.h"
 #include "close.h"
 #include "frame.h"
 #include "gate.h"
@@ -14,6 +15,7 @@
 static _Atomic bool closing;
 static ia2_lock lock;  /* of the change between open and closed: with protection keys several threads may want it */
 static uint32_t users; /* threads that want memory closed; only under the lock */
+static bool signals;   /* taken; only under the lock */
 static struct ia2_thread *lingering; /* the process is about to end in it */
 
 static const struct ia2_closer *closer(void) {
@@ -26,8 +28,9 @@ static const char *begin_locked(struct ia2_thread *thread) {
     const char *wrong = NULL;
     if (users == 0) {
         wrong = ia2_pieces_refresh();
-        wrong = wrong ? wrong : ia2_signals_take();
+        wrong = wrong || signals ? wrong : ia2_signals_take();
         if (!wrong) {
+            signals = true;
             atomic_store_explicit(&closing, true, memory_order_relaxed);
             IA2_PROBE_CLOSE(thread);
             ia2_allowed_remember();
@@ -39,11 +42,18 @@ static const char *begin_locked(struct ia2_thread *thread) {
     return wrong;
 }
 
+/* With protection keys other threads go on meanwhile. One may have met a page that was still tagged: its signal is on the way, and must
+ * find our handler. */
+static bool may_be_on_the_way(void) { return ia2_sealed.backend == IA2_BACKEND_PKU && !__libc_single_threaded; }
+
 static void end_locked(struct ia2_thread *thread) {
     if (--users == 0) {
         closer()->end();
         atomic_store_explicit(&closing, false, memory_order_relaxed);
-        ia2_signals_give_back();
+        if (!may_be_on_the_way()) {
+            ia2_signals_give_back();
+            signals = false;
+        }
         IA2_PROBE_OPEN(thread);
     }
 }
@@ -111,13 +121,24 @@ bool ia2_close_linger(struct ia2_thread *thread) {
 bool ia2_close_lingers(void) { return lingering != NULL; }
 
 void ia2_close_when_idle(struct ia2_thread *thread) {
-    if (thread->closing && thread->depth == 0 && thread->unloading == 0 && thread->finalising == 0 && !ia2_exiting()) {
+    if (thread->closing && thread->depth == 0 && thread->unloading == 0 && thread->finalising == 0 && !thread->exits) {
         ia2_close_end(thread);
+    }
+}
+
+/* A signal handler that interrupted the change of what is open leaves it for later. */
+static void catch_up(struct ia2_thread *thread) {
+    if (ia2_lock_take(&lock)) {
+        closer()->catch_up(thread, ia2_changes_take(thread));
+        ia2_lock_give(&lock);
     }
 }
 
 const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *rights) {
     const char *wrong = thread->closing ? NULL : ia2_close_begin(thread);
+    if (__builtin_expect(!wrong && ia2_changes_due(thread), 0)) {
+        catch_up(thread);
+    }
     thread->rights = *rights; /* what a signal handler that comes before all is done gives back when it is through */
     return wrong ? wrong : closer()->enter(thread, rights);
 }

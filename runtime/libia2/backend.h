@@ -29,7 +29,7 @@ void ia2_close_end(struct ia2_thread *thread);
  * system call, for nearly always nothing follows but the end of the process. False: that cannot be had, ia2_close_end() must open it. */
 bool ia2_close_linger(struct ia2_thread *thread);
 bool ia2_close_lingers(void);
-/* The same, where no destructor of this thread runs, no dlclose of it is under way, and the process does not exit. */
+/* The same, where no destructor of this thread runs, no dlclose of it is under way, and it is not the one that exits. */
 void ia2_close_when_idle(struct ia2_thread *thread);
 bool ia2_is_closing(void);
 
@@ -64,6 +64,9 @@ bool ia2_close_admits(uintptr_t address);
 void ia2_close_admit_all(void);
 
 /* ---- for the fault and system-call handlers --------------------------------------------------------------------------------------- */
+
+/* Backend pku: the bits in PKRU of the keys that the runtime has allocated. */
+uint32_t ia2_pku_our_bits(void);
 
 /* The piece of closed memory at `address` that the rights of `thread` do not cover; NULL where it is open or none of ours. */
 const struct ia2_piece *ia2_closed_at(const struct ia2_thread *thread, uintptr_t address);

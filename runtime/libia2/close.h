@@ -13,6 +13,8 @@ struct ia2_closer {
     void (*rest)(
         struct ia2_thread *thread); /* from now on the thread has shared memory only, between its destructors */
     void (*stop_resting)(struct ia2_thread *thread);
+    /* What a thread has not applied yet (changes.h), right before its next destructor; under the lock of backend.c. */
+    void (*catch_up)(struct ia2_thread *thread, uint32_t changes);
     const char *(*enter)(struct ia2_thread *thread, const struct ia2_rights *rights);
     void (*leave)(struct ia2_thread *thread, const struct ia2_rights *outer);
     bool (*is_closed)(const struct ia2_thread *thread, const struct ia2_piece *piece);
@@ -31,8 +33,6 @@ uint8_t ia2_pku_new_key(void);
 /* Gives a compartment its key. False: there is none left. */
 bool ia2_pku_give_key(uint16_t compartment);
 void ia2_pku_free_keys(void);
-/* The bits in PKRU of the keys that the runtime has allocated. */
-uint32_t ia2_pku_our_bits(void);
 /* Tags the runtime's own writable memory with ia2_sealed.runtime_key. */
 bool ia2_pku_tag_runtime(void);
 
@@ -47,6 +47,10 @@ uint32_t ia2_pku_of(uint16_t id);
 const char *ia2_pieces_refresh(void);
 /* The same while some are closed, if mappings have changed since (ia2_pieces_change()): those keep what they had. */
 void ia2_pieces_renew(void);
+/* Likewise, but what is closed is listed as it is mapped now: `mark` is called for each piece before anybody sees the list, and `open` for
+ * what was closed and is no piece any more. Returns false where nothing has changed, or the list stays as it was. */
+bool ia2_pieces_replace(void (*mark)(struct ia2_piece *piece),
+                        void (*open)(uintptr_t start, uintptr_t end, int protection));
 /* All pieces, or those of one compartment: number of the first, and of the next; IA2_NO_PIECE after the last. */
 uint32_t ia2_pieces_count(void);
 struct ia2_piece *ia2_piece_number(uint32_t number); /* 1 to count */

@@ -19,7 +19,7 @@ enum { OPEN, CLOSED };
 
 static volatile uint32_t switches;
 static struct ia2_rights open_now; /* what is open, besides shared memory; only while closing */
-static volatile bool waiting;      /* some of that is still closed: it opens when it is touched */
+static _Atomic bool waiting;       /* some of that is still closed: it opens when it is touched */
 static uint64_t
     wanted_early[(IA2_MAX_OBJECTS + 63) / 64]; /* objects that others of their compartment have touched once */
 struct ia2_alone ia2_alone = {NULL, IA2_NOT_ALONE};
@@ -106,6 +106,12 @@ static void rest(struct ia2_thread *thread) { (void)thread; }
 static void stop_resting(struct ia2_thread *thread) {
     (void)thread;
     ia2_alone.owner = IA2_NOT_ALONE;
+}
+
+/* This is the only thread, and switch_to() looks after mappings. */
+static void catch_up(struct ia2_thread *thread, uint32_t changes) {
+    (void)thread;
+    (void)changes;
 }
 
 /* ---- pages of the owner's that wait for their first touch ----
@@ -259,6 +265,7 @@ const struct ia2_closer ia2_close_mprotect = {
     .linger = linger,
     .rest = rest,
     .stop_resting = stop_resting,
+    .catch_up = catch_up,
     .enter = enter,
     .leave = leave,
     .is_closed = is_closed,

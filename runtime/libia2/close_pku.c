@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "attach.h"
+#include "changes.h"
 #include "close.h"
 #include "dispatch.h"
 #include "gate.h"
@@ -15,9 +16,8 @@
 #include "tally.h"
 #include "vault.h"
 
-static uint8_t key_of[IA2_MAP_MAX_COMPARTMENT + 1u] IA2_LARGE; /* 0: none, open to all */
-static uint32_t all_bits;                                      /* of the compartments' keys */
-static uint32_t keys;                                          /* how many there are */
+static _Atomic uint8_t key_of[IA2_MAP_MAX_COMPARTMENT + 1u] IA2_LARGE; /* 0: none, open to all */
+static _Atomic uint32_t all_bits;                                      /* of the compartments' keys */
 
 /* What a thread may have from before: keys of the program's own stay as the program set them. */
 static uint32_t others_of(uint32_t pkru) { return pkru & ~all_bits & ~ia2_sealed.runtime_bits; }
@@ -59,16 +59,17 @@ void ia2_pku_free_keys(void) {
             key_of[id] = 0;
         }
     }
-    all_bits = keys = 0;
+    all_bits = 0;
 }
 
 bool ia2_pku_give_key(uint16_t compartment) {
-    if (key_of[compartment] == 0) {
-        key_of[compartment] = ia2_pku_new_key();
-        all_bits |= key_of[compartment] ? ia2_key_bits(key_of[compartment]) : 0;
-        keys++;
+    uint8_t key = key_of[compartment];
+    if (key == 0 && (key = ia2_pku_new_key()) != 0) {
+        key_of[compartment] = key;
+        all_bits |= ia2_key_bits(key);
+        ia2_changes_tell(IA2_KEYS_CHANGED);
     }
-    return key_of[compartment] != 0;
+    return key != 0;
 }
 
 uint8_t ia2_key_of(uint16_t compartment) { return compartment <= IA2_MAP_MAX_COMPARTMENT ? key_of[compartment] : 0; }
@@ -117,18 +118,32 @@ static void open_piece(struct ia2_piece *piece) {
 
 static const char *may_begin(void) { return NULL; }
 
+/* Of an object that came by dlopen: other threads find the key closed, and are let through as bystanders. */
+static void mark(struct ia2_piece *piece) {
+    piece->state = ia2_pku_give_key(piece->compartment) && ia2_piece_is_there(piece);
+}
+
+/* Listed as closed first: whoever touches it is to be known. */
+static void tag_marked(void) {
+    for (uint32_t number = 1; number <= ia2_pieces_count(); number++) {
+        struct ia2_piece *piece = ia2_piece_number(number);
+        if (piece->state) {
+            ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
+            piece->state = tag(piece, key_of[piece->compartment]) == 0;
+        }
+    }
+}
+
 /* A host runtime has tagged its own pages; we tag nothing then. */
 static void begin(void) {
     for (uint32_t number = 1; number <= ia2_pieces_count() && !ia2_host_attached(); number++) {
-        struct ia2_piece *piece = ia2_piece_number(number);
-        /* Of an object that came by dlopen: other threads find the key closed, and are let through as bystanders. */
-        (void)ia2_pku_give_key(piece->compartment);
-        uint8_t key = key_of[piece->compartment];
-        if (key && ia2_piece_is_there(piece)) {
-            ia2_count(&ia2_tally_of(piece->compartment)->mprotect);
-            piece->state = tag(piece, key) == 0;
-        }
+        mark(ia2_piece_number(number));
     }
+    tag_marked();
+}
+
+static void open_as_it_is(uintptr_t start, uintptr_t end, int protection) {
+    ia2_syscall4(SYS_pkey_mprotect, (long)start, (long)(end - start), protection, 0);
 }
 
 static void end(void) {
@@ -149,6 +164,16 @@ static void stop_resting(struct ia2_thread *thread) {
     if (thread->resting) {
         thread->resting_pkru = others_of(ia2_rdpkru()) | ia2_sealed.runtime_bits;
         thread->rests_once = true;
+    }
+}
+
+/* What is mapped anew has no key: it would be open to all. */
+static void catch_up(struct ia2_thread *thread, uint32_t changes) {
+    if (changes & IA2_KEYS_CHANGED && thread->resting) {
+        rest(thread);
+    }
+    if (changes & IA2_MAPPINGS_CHANGED && !ia2_host_attached() && ia2_pieces_replace(mark, open_as_it_is)) {
+        tag_marked();
     }
 }
 
@@ -187,6 +212,7 @@ const struct ia2_closer ia2_close_pku = {
     .linger = linger,
     .rest = rest,
     .stop_resting = stop_resting,
+    .catch_up = catch_up,
     .enter = enter,
     .leave = leave,
     .is_closed = is_closed,

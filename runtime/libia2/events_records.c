@@ -30,7 +30,7 @@ static const char *moment_of(const struct exit_record *record) {
     if (ia2_self()->unloading) {
         return "unload"; /* the nearest cause, even where an exit handler unloads something */
     }
-    return ia2_exiting() ? "exit" : at_thread_end ? "thread-end" : "unload";
+    return ia2_self()->exits ? "exit" : at_thread_end ? "thread-end" : "unload";
 }
 
 void ia2_event_enter(const struct exit_record *record, uint64_t sequence, uint32_t before, bool known, uint32_t wanted,

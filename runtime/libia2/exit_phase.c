@@ -10,7 +10,7 @@
 #include "tamper.h"
 #include "words.h"
 
-bool ia2_unwatched_exit;
+_Atomic bool ia2_unwatched_exit;
 
 static _Atomic bool exiting;
 
@@ -20,6 +20,7 @@ bool ia2_unloads(void) { return !ia2_exiting() || ia2_self()->unloading > 0; }
 
 void ia2_exit_begin(enum ia2_exit_how how, int status) {
     static const char *const names[] = {"main", "exit", "quick_exit", "destructor"};
+    ia2_self()->exits = true;
     if (ia2_exiting() || atomic_exchange(&exiting, true)) {
         return;
     }
@@ -37,7 +38,8 @@ void ia2_exit_begin(enum ia2_exit_how how, int status) {
     if (wrong) {
         ia2_tampered("the exit map in memory was changed", wrong);
     }
-    ia2_unwatched_exit = !ia2_sealed.watching && !ia2_sealed.enforcing && !ia2_sealed.allow_all;
+    const bool unwatched = !ia2_sealed.watching && !ia2_sealed.enforcing && !ia2_sealed.allow_all;
+    atomic_store_explicit(&ia2_unwatched_exit, unwatched, memory_order_relaxed);
     if (ia2_sealed.allow_all) {
         ia2_complain("IA2_EXIT_ALLOW_ALL=1", "every destructor of this exit runs with all memory open");
     } else if (ia2_sealed.enforcing) {

@@ -6,6 +6,7 @@
 #include "events.h"
 #include "namespace.h"
 #include "objects.h"
+#include "ordered.h"
 #include "owner.h"
 #include "probe.h"
 #include "records.h"
@@ -101,7 +102,7 @@ static void run_record(struct exit_record *record, uintptr_t first, uintptr_t se
     bool unloading = thread->unloading || thread->finalising;
     bool at_exit_only =
         record->kind == IA2_EXIT_CXA_ATEXIT || record->kind == IA2_EXIT_ATEXIT || record->kind == IA2_EXIT_ON_EXIT;
-    if (at_exit_only && !unloading && !ia2_exiting()) {
+    if (at_exit_only && !unloading && !thread->exits) {
         ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR,
                        IA2_STATUS_UNKNOWN); /* errx and its like: no hook of ours saw the exit */
     }
@@ -109,8 +110,9 @@ static void run_record(struct exit_record *record, uintptr_t first, uintptr_t se
     /* An exiting process keeps its records: they are the evidence, and nobody needs the room. */
     if (!ia2_exiting()) {
         ia2_record_free(record);
-        ia2_close_when_idle(ia2_self());
     }
+    ia2_ordered_before();
+    ia2_close_when_idle(ia2_self());
 }
 
 /* ---- __cxa_atexit and its relatives ------------------------------------------------------------------------------- */
@@ -131,7 +133,7 @@ static void run_cxa(void *given, int status) {
     struct exit_record *record = ia2_record_find(number);
     if (__builtin_expect(!record, 0)) {
         run_record(NULL, 0, 0);
-    } else if (__builtin_expect(ia2_unwatched_exit, 1)) {
+    } else if (__builtin_expect(atomic_load_explicit(&ia2_unwatched_exit, memory_order_relaxed), 1)) {
         /* What ia2_run_destructor() comes down to when nobody watches. glibc hands each number out once. */
         atomic_store_explicit(&record->number, number & IA2_GENERATION_MASK, memory_order_relaxed);
         atomic_store_explicit(&record->state, IA2_RUNNING, memory_order_relaxed);

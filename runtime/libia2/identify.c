@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sys/auxv.h>
 
+#include "changes.h"
 #include "dynamic.h"
 #include "events.h"
 #include "run.h"
@@ -17,8 +18,9 @@
 
 /* Who uses a compartment number, and a name for it: that of its first object. Only written under the lock of the table. */
 static struct {
-    const char *name;
+    char name[128]; /* "": none; a copy: who asks may still read it when the object is gone */
     enum { FREE, OWN, CLAIMED } use;
+    uint64_t retired; /* when the last object with it went (changes.h) */
 } compartments[IA2_MAP_MAX_COMPARTMENT + 1u] IA2_LARGE;
 static bool claims;                        /* some object has a note: the program numbers its compartments itself */
 static const struct ia2_object *allocator; /* the object that `malloc` resolves to: it serves everyone */
@@ -175,14 +177,15 @@ static bool shared_by_default(const struct ia2_object *object) {
     return object == allocator;
 }
 
-/* The lowest free compartment number above the map's; the last number serves all objects that come after it. Where notes claim
+/* The lowest free compartment number above the map's that no running destructor has rights to; the last number serves all objects that come after it. Where notes claim
  * numbers, objects that are yet to come may claim more of the low ones: start behind those that keys exist for. */
 static uint16_t own_compartment(void) {
     uint32_t id = ia2_map_last_compartment() + 1;
     if (claims && id <= IA2_LAST_KEY) {
         id = IA2_LAST_KEY + 1;
     }
-    while (id < IA2_MAP_MAX_COMPARTMENT && compartments[id].use != FREE) {
+    const uint64_t oldest = ia2_changes_oldest();
+    while (id < IA2_MAP_MAX_COMPARTMENT && (compartments[id].use != FREE || compartments[id].retired >= oldest)) {
         id++;
     }
     if (id > IA2_MAP_MAX_COMPARTMENT) {
@@ -213,6 +216,10 @@ const struct ia2_map_object *ia2_find_listed(const ElfW(Ehdr) *header, const str
     return find_listed(&object);
 }
 
+static void set_name(uint16_t id, const struct ia2_object *object) {
+    (void)ia2_copy(compartments[id].name, sizeof compartments[id].name, object ? ia2_base_name(object->path) : "");
+}
+
 void ia2_choose_compartment(struct ia2_object *object) {
     object->listed = find_listed(object);
     if (object->listed) {
@@ -227,8 +234,8 @@ void ia2_choose_compartment(struct ia2_object *object) {
         uint32_t unlisted = ia2_map_unlisted();
         object->compartment = unlisted == IA2_MAP_EACH ? own_compartment() : (uint16_t)unlisted;
     }
-    if (!compartments[object->compartment].name) {
-        compartments[object->compartment].name = ia2_base_name(object->path);
+    if (!compartments[object->compartment].name[0]) {
+        set_name(object->compartment, object);
     }
     if (object == allocator && object->map->l_name[0] == '\0') {
         object->why_not = "the program defines malloc itself, so its data is shared";
@@ -237,11 +244,12 @@ void ia2_choose_compartment(struct ia2_object *object) {
 
 void ia2_leave_compartment(const struct ia2_object *object, const struct ia2_object *heir) {
     uint16_t id = object->compartment;
-    if (compartments[id].name == ia2_base_name(object->path)) {
-        compartments[id].name = heir ? ia2_base_name(heir->path) : NULL;
+    if (ia2_starts_with(ia2_base_name(object->path), compartments[id].name)) {
+        set_name(id, heir);
     }
     if (!heir && compartments[id].use == OWN) {
         compartments[id].use = FREE;
+        compartments[id].retired = ia2_changes_retire();
     }
 }
 
@@ -250,5 +258,5 @@ const char *ia2_compartment_name(uint16_t id) {
     if (!name) {
         name = id == 0 ? "shared" : compartments[id].name;
     }
-    return name ? name : "?";
+    return name[0] ? name : "?";
 }

@@ -22,7 +22,11 @@ void ia2_nothing(void) {}
 static void end(const char *how, int status) {
     uint32_t before = ia2_gate_open();
     ia2_exit_end();
+    const bool held = ia2_objects_hold(); /* other threads may load and unload to the very end */
     ia2_event_end(how, status);
+    if (held) {
+        ia2_objects_release();
+    }
     ia2_gate_close(before);
 }
 

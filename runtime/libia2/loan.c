@@ -39,8 +39,8 @@ void ia2_loan_end(const struct ia2_loan *loan) {
 static void open_keys(struct ia2_thread *thread, ucontext_t *context) {
     if (thread->closing && thread->depth > 0 && ia2_frame_set_pkru(context, ia2_sealed.runtime_bits)) {
         thread->pkru = ia2_sealed.runtime_bits;
-        if (thread->running->outcome == IA2_SUCCESS) {
-            thread->running->outcome = IA2_UNENFORCED;
+        if (ia2_record_outcome(thread->running) == IA2_SUCCESS) {
+            ia2_record_set_outcome(thread->running, IA2_UNENFORCED);
         }
     }
 }
@@ -58,8 +58,8 @@ void ia2_thread_is_coming(void) {
     struct ia2_thread *thread = ia2_self();
     if (ia2_sealed.backend == IA2_BACKEND_MPROTECT && thread->closing) {
         (void)ia2_close_enter(thread, &everything);
-        if (thread->running && thread->running->outcome == IA2_SUCCESS) {
-            thread->running->outcome = IA2_UNENFORCED;
+        if (thread->running && ia2_record_outcome(thread->running) == IA2_SUCCESS) {
+            ia2_record_set_outcome(thread->running, IA2_UNENFORCED);
         }
     }
 }

@@ -7,6 +7,7 @@
 #include "events.h"
 #include "identify.h"
 #include "namespace.h"
+#include "ordered.h"
 #include "redirect.h"
 #include "sealed.h"
 #include "system.h"
@@ -93,6 +94,10 @@ static void forget(uint32_t slot) {
     atomic_fetch_add_explicit(&ia2_epoch, 1, memory_order_release);
 }
 
+bool ia2_objects_hold(void) { return ia2_lock_take(&lock); }
+
+void ia2_objects_release(void) { ia2_lock_give(&lock); }
+
 /* ---- what the audit module says ---- */
 
 static struct {
@@ -124,6 +129,7 @@ static void comes_no_more(const struct link_map *map) {
 void ia2_objects_going(const struct link_map *map) {
     if (ia2_lock_take(&lock)) {
         uint32_t slot = slot_of(map);
+        ia2_ordered_after();
         comes_no_more(map);
         if (slot != IA2_NO_OBJECT) {
             ia2_close_forget(slot);
@@ -297,6 +303,7 @@ static void sync_locked(void) {
     if (dl_iterate_phdr(visit, &walk) == 1) {
         return;
     }
+    ia2_ordered_after();
     add_coming();
     bool opened = false;
     /* Claims of compartments by notes are all read by now: numbers for the others come after them. */
@@ -347,9 +354,14 @@ uint32_t ia2_object_at_now(uintptr_t address) {
         return IA2_NO_OBJECT;
     }
     uint32_t slot = slot_of(found.dlfo_link_map);
-    if (slot == IA2_NO_OBJECT) {
+    if (slot == IA2_NO_OBJECT || objects[slot].finalised) {
         ia2_objects_sync();
         slot = slot_of(found.dlfo_link_map);
     }
     return slot;
+}
+
+void ia2_objects_finalised(uint32_t slot) {
+    objects[slot].finalised = true;
+    atomic_fetch_add_explicit(&ia2_epoch, 1, memory_order_release);
 }

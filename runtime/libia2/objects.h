@@ -32,15 +32,15 @@ struct ia2_object {
     uint32_t build_id_size;
     const struct ia2_map_object *listed; /* in the exit map, or NULL */
     uint16_t compartment;
-    uint8_t decided_by;  /* enum ia2_decided_by */
-    bool marked;         /* built with ia2_exit_note.h: it may have data that stays open */
-    bool clash;          /* its note claims a number that the runtime had given to another object */
-    bool seen;           /* during a synchronisation */
-    bool uncovered;      /* its destructors run without us */
-    bool finalised;      /* its destructors have run: it is being unloaded (patched.h) */
-    bool pointed;        /* taken over by the pointers of its link_map, not in its dynamic section (redirect.h) */
-    bool waits;          /* mapped, not relocated yet: its destructors are taken over before its constructors run */
-    Lmid_t space;        /* its namespace: LM_ID_BASE, or what dlmopen made */
+    uint8_t decided_by; /* enum ia2_decided_by */
+    bool marked;        /* built with ia2_exit_note.h: it may have data that stays open */
+    bool clash;         /* its note claims a number that the runtime had given to another object */
+    bool seen;          /* during a synchronisation */
+    bool uncovered;     /* its destructors run without us */
+    bool finalised;     /* its destructors have run: it is being unloaded, and another may be in its place any moment */
+    bool pointed;       /* taken over by the pointers of its link_map, not in its dynamic section (redirect.h) */
+    bool waits;         /* mapped, not relocated yet: its destructors are taken over before its constructors run */
+    Lmid_t space;       /* its namespace: LM_ID_BASE, or what dlmopen made */
     uint8_t range_count; /* of `ranges`; 0: nothing of it can be closed */
     struct ia2_range ranges[IA2_MAX_RANGES];
     const char *why_not; /* why it is uncovered or, where it is covered, not isolated; or NULL */
@@ -61,10 +61,18 @@ void ia2_objects_sync(void);
 /* The events of the objects of the start, whose synchronisation was quiet. Once, from the constructor. */
 void ia2_objects_announce(void);
 
+/* The destructors of the object in `slot` have run, and not because the process exits: ld.so unmaps it now, and another thread may load
+ * something in its place before the table knows. */
+void ia2_objects_finalised(uint32_t slot);
+
 /* For the audit module. ld.so has mapped an object, or is about to unmap it; the next synchronisation takes notice of what has come, before
  * it is relocated. Not in a signal handler. */
 void ia2_objects_coming(const struct link_map *map, Lmid_t space);
 void ia2_objects_going(const struct link_map *map);
+
+/* Keeps the table as it is until ia2_objects_release(). False: a signal handler interrupted a change of it in this very thread. */
+bool ia2_objects_hold(void);
+void ia2_objects_release(void);
 
 /* Slot of the object that `address` lies in, IA2_NO_OBJECT if there is none or it is not known yet. Any time, any thread,
  * signal handlers: it takes no lock. */
@@ -85,7 +93,7 @@ uint32_t ia2_objects_highest(void);
 void ia2_forget_quick(uintptr_t start, uintptr_t end);
 
 extern _Atomic uint32_t ia2_epoch;
-/* Grows by one whenever a slot is given back: caches of slots are void then. */
+/* Grows by one whenever a slot is given back, or is about to be: caches of slots are void then. */
 static inline uint32_t ia2_objects_epoch(void) { return atomic_load_explicit(&ia2_epoch, memory_order_acquire); }
 
 /* Name of a compartment for messages: the map's, else that of its first object; never NULL. */

@@ -54,10 +54,9 @@ static int run(struct link_map *map) {
     ia2_gate_close(before);
     if (ours) {
         ia2_run_fini(slot);
-    }
-    if (unloaded) {
+    } else if (unloaded) {
         before = ia2_gate_open();
-        ia2_object(slot)->finalised = ia2_object(slot)->map == map;
+        ia2_objects_finalised(slot);
         ia2_gate_close(before);
     }
     return ours;

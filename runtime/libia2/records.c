@@ -197,7 +197,7 @@ void ia2_record_census(struct ia2_census *census) {
     *census = (struct ia2_census){0};
     const struct exit_record *record;
     for (uint32_t i = 0; (record = ia2_record_at(i)); i++) {
-        uint8_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
+        uint8_t state = atomic_load_explicit(&record->state, memory_order_acquire);
         census->registered += state != IA2_FREE && state != IA2_COPY;
         census->live += state == IA2_LIVE;
         if (state == IA2_DONE) {

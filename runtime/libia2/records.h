@@ -82,6 +82,14 @@ _Static_assert(offsetof(struct exit_record, also) == offsetof(struct exit_record
                    offsetof(struct exit_record, outcome) == offsetof(struct exit_record, what) + 7,
                "ia2_record_what_live() puts it together");
 
+/* Only the thread that runs a record writes its outcome; whoever counts reads it any time. */
+static inline uint8_t ia2_record_outcome(const struct exit_record *record) {
+    return __atomic_load_n(&record->outcome, __ATOMIC_RELAXED);
+}
+static inline void ia2_record_set_outcome(struct exit_record *record, uint8_t outcome) {
+    __atomic_store_n(&record->outcome, outcome, __ATOMIC_RELAXED);
+}
+
 #define IA2_GENERATION_MASK 0xffffffff00000000u
 
 /* The table. Owned by records.c; here only so that the common paths below are a few instructions. */

@@ -3,6 +3,7 @@
 #include <linux/futex.h>
 #include <sys/mman.h>
 
+#include "ordered.h"
 #include "stubs.h"
 #include "system.h"
 
@@ -140,6 +141,8 @@ static bool edit(const struct ia2_object *object, const struct ia2_fini_cell *ce
 bool ia2_redirect(struct ia2_object *object, uint32_t slot) {
     struct ia2_fini_cell *cell = &ia2_fini_cells[slot];
     fill(cell, object, slot);
+    atomic_thread_fence(memory_order_release); /* who follows the pointers must find the object and its records */
+    ia2_ordered_before();
     object->pointed = knows_layout(object) && can_write_pointers(object->map);
     if (object->pointed) {
         point(object, cell);

@@ -2,6 +2,7 @@
 
 #include "attach.h"
 #include "backend.h"
+#include "changes.h"
 #include "dispatch.h"
 #include "events.h"
 #include "objects.h"
@@ -21,10 +22,11 @@ static void count_outcome(uint16_t owner, uint8_t outcome) {
     atomic_fetch_add_explicit(&ia2_runs[ia2_owner_row(owner)][outcome], 1, memory_order_relaxed);
 }
 
-void ia2_count_run(const struct exit_record *record) { count_outcome(record->owner, record->outcome); }
+void ia2_count_run(const struct exit_record *record) { count_outcome(record->owner, ia2_record_outcome(record)); }
 
 void ia2_count_cut_off(const struct exit_record *record) {
-    count_outcome(record->owner, record->outcome == IA2_SUCCESS ? IA2_UNFINISHED : record->outcome);
+    const uint8_t outcome = ia2_record_outcome(record);
+    count_outcome(record->owner, outcome == IA2_SUCCESS ? IA2_UNFINISHED : outcome);
 }
 
 bool ia2_running(struct ia2_running *now) {
@@ -179,7 +181,7 @@ static uint32_t present_pkru(const struct ia2_thread *thread) {
     if (ia2_sealed.backend == IA2_BACKEND_PKU) {
         return thread->resting ? thread->resting_pkru : ia2_rdpkru() | ia2_sealed.runtime_bits;
     }
-    return ia2_exiting() ? IA2_PKRU_SHARED : IA2_PKRU_OPEN;
+    return thread->exits ? IA2_PKRU_SHARED : IA2_PKRU_OPEN;
 }
 
 /* The record is claimed: nobody else runs it. */
@@ -195,7 +197,7 @@ static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t
     } else if (unenforced) {
         thread->pkru = ia2_sealed.runtime_bits; /* everything but the runtime's own memory */
     }
-    record->outcome = expected_outcome(record, unenforced);
+    ia2_record_set_outcome(record, expected_outcome(record, unenforced));
     thread->running = record;
     thread->steps = 0;
     thread->depth++;
@@ -268,7 +270,8 @@ void ia2_run_alike(struct exit_record *record, uintptr_t second,
     record->around = (uint64_t)thread->pkru << 32; /* nothing is interrupted */
     thread->rights.owner = (uint16_t)what;
     thread->running = record;
-    thread->within = 1; /* depth */
+    thread->within = 1;                                                     /* depth */
+    atomic_store_explicit(&thread->running_since, 1, memory_order_relaxed); /* there is no other thread to miss it */
     IA2_PROBE_DESTRUCTOR(record);
     (void)ia2_dispatch_intercept(true);
     if (__builtin_expect(ia2_sealed.mode != IA2_CONTAIN, 1)) {
@@ -285,6 +288,7 @@ void ia2_run_alike(struct exit_record *record, uintptr_t second,
     } else {
         leave_touched(thread);
     }
+    ia2_changes_end_run(thread);
     atomic_store_explicit(&record->state, IA2_DONE, memory_order_release);
 }
 
@@ -301,7 +305,14 @@ static void run_checked(struct ia2_thread *thread, struct exit_record *record) {
         second = thread->second;
         thread->record = NULL;
     }
+    const bool outermost = thread->depth == 0;
+    if (outermost) {
+        ia2_changes_begin_run(thread);
+    }
     if (!ia2_record_claim(record)) {
+        if (outermost) {
+            ia2_changes_end_run(thread);
+        }
         refuse("its record is not live: it has run already, or was never registered");
         return;
     }
@@ -312,6 +323,9 @@ static void run_checked(struct ia2_thread *thread, struct exit_record *record) {
     } else {
         run(thread, record, first, second);
         atomic_store_explicit(&record->state, IA2_DONE, memory_order_release);
+    }
+    if (outermost) {
+        ia2_changes_end_run(thread);
     }
     ia2_dispatch_intercept(intercepted);
 }

@@ -36,7 +36,7 @@ enum ia2_exit_how { IA2_EXIT_MAIN, IA2_EXIT_CALL, IA2_EXIT_QUICK, IA2_EXIT_FROM_
 
 /* True while exiting and nobody watches or enforces: a record that glibc comes back with may then be run with no more than its check.
  * Everything else goes through ia2_run_destructor(). */
-extern bool ia2_unwatched_exit;
+extern _Atomic bool ia2_unwatched_exit;
 
 #define IA2_STATUS_UNKNOWN INT32_MIN
 

@@ -9,7 +9,7 @@
 #define IA2_SEALED_LEGACY 13
 #define IA2_THREAD_PKRU 8 /* offsets in struct ia2_thread, and its size */
 #define IA2_THREAD_DEPTH 12
-#define IA2_THREAD_SIZE 360
+#define IA2_THREAD_SIZE 384
 #define IA2_AROUND 4096             /* bytes from a slot's `wanted` to its `around` */
 #define IA2_CALL_FRAME 64           /* bytes that a call keeps below the saved RBP */
 #define IA2_PKRU_HANDLER 0x55555554 /* what the kernel gives every signal handler: only key 0 is open */

@@ -1,5 +1,7 @@
 #include "takeover.h"
 
+#include "ordered.h"
+
 #include <dlfcn.h>
 #include <sys/mman.h>
 
@@ -206,6 +208,7 @@ void ia2_run_fini(uint32_t slot) {
     uint32_t before = ia2_gate_open();
     struct ia2_thread *thread = ia2_self();
     struct ia2_object *object = ia2_object(slot);
+    ia2_ordered_after();
     if (slot == IA2_NO_OBJECT || slot >= IA2_MAX_OBJECTS || !object->map) {
         ia2_event_fault("a finalisation stub was called for an object that is not loaded", NULL);
         ia2_gate_close(before);
@@ -215,6 +218,7 @@ void ia2_run_fini(uint32_t slot) {
         /* The program itself is finalised first of all: this is _dl_fini. */
         ia2_exit_begin(IA2_EXIT_FROM_DESTRUCTOR, IA2_STATUS_UNKNOWN);
     }
+    const struct link_map *map = object->map;
     thread->finalising++;
     run_all(object);
     if (thread->finalising > 0) { /* an exit in between has set it to 0 */
@@ -223,5 +227,10 @@ void ia2_run_fini(uint32_t slot) {
     if (thread->unloading) {
         ia2_close_forget(slot); /* ld.so may unmap it now */
     }
+    if (ia2_unloads() && object->map == map) {
+        ia2_objects_finalised(slot);
+    }
+    ia2_ordered_before();
+    ia2_close_when_idle(thread); /* glibc unloads what it has loaded itself, and no hook sees that */
     ia2_gate_close(before);
 }

@@ -2,11 +2,15 @@
 
 #include <errno.h>
 
+#include "ordered.h"
 #include "system.h"
 #include "vault.h"
 
 struct ia2_thread ia2_threads[IA2_THREADS] IA2_LARGE;
 __thread uint32_t ia2_thread_hint;
+#ifdef __SANITIZE_THREAD__
+_Atomic unsigned ia2_ordered_by_loader;
+#endif
 
 _Static_assert(offsetof(struct ia2_thread, pkru) == IA2_THREAD_PKRU, "switch.S reads it");
 _Static_assert(offsetof(struct ia2_thread, depth) == IA2_THREAD_DEPTH, "switch.S reads it");
@@ -15,7 +19,7 @@ _Static_assert(sizeof(struct ia2_thread) == IA2_THREAD_SIZE, "switch.S counts in
 static ia2_lock lock;
 static uint32_t highest; /* slot handed out so far; only under the lock */
 
-/* A slot whose thread is gone: the kernel does not know its number any more. Its stack is kept for the next one. */
+/* A slot whose thread is gone: the kernel does not know its number any more. */
 static bool is_gone(const struct ia2_thread *thread) {
     if (thread->pid !=
         (uint32_t)ia2_getpid()) { /* from before a fork: only the one that forked may be in need of what it says */
@@ -34,7 +38,7 @@ static struct ia2_thread *find_slot(uintptr_t base) {
         return &ia2_threads[++highest];
     }
     for (uint32_t slot = 1; slot <= highest; slot++) {
-        if (is_gone(&ia2_threads[slot])) {
+        if (is_gone(&ia2_threads[slot])) { /* its stack is kept for the next one */
             return &ia2_threads[slot];
         }
     }
@@ -51,6 +55,7 @@ struct ia2_thread *ia2_thread_slow(void) {
     uint32_t pid = (uint32_t)ia2_getpid();
     bool forked = thread->base == base && thread->pid != pid && tid == pid; /* the same thread, in a child */
     if (thread != ia2_threads && !forked && (thread->base != base || thread->tid != tid)) {
+        ia2_ordered_after();
         void *stack = thread->alternate_stack;
         *thread = (struct ia2_thread){.base = base, .alternate_stack = stack};
     }
@@ -59,4 +64,17 @@ struct ia2_thread *ia2_thread_slow(void) {
     ia2_lock_give(&lock);
     ia2_thread_hint = ia2_thread_slot(thread);
     return thread;
+}
+
+uint64_t ia2_threads_running_since(uint64_t none) {
+    uint64_t earliest = none;
+    const bool taken = ia2_lock_take(&lock);
+    for (uint32_t slot = 1; slot <= highest; slot++) { /* slot 0 is several threads', and enforces nothing */
+        const uint64_t since = atomic_load(&ia2_threads[slot].running_since);
+        earliest = since != 0 && since < earliest && !is_gone(&ia2_threads[slot]) ? since : earliest;
+    }
+    if (taken) {
+        ia2_lock_give(&lock);
+    }
+    return earliest;
 }

@@ -4,6 +4,7 @@
 #define IA2_THREAD_H
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ struct ia2_owner_cache {
     bool plain; /* the exit map has nothing to say of single functions of this object */
 };
 
+#define IA2_CHANGES_KINDS 2u
 #define IA2_STEP_PAGES 4u /* one instruction touches no more */
 #define IA2_TOUCHED 16u
 
@@ -61,11 +63,16 @@ struct ia2_thread {
     uintptr_t first, second;
     uint64_t overhead; /* nanoseconds spent writing events since the thread started */
 
+    /* Changes of rights (changes.h). */
+    uint32_t changes_taken, kinds_taken[IA2_CHANGES_KINDS];
+    _Atomic uint64_t running_since; /* the moment at which its outermost destructor began; 0: it runs none */
+
     /* Between destructors, with protection keys: the PKRU that a gate is closed with, whatever it was before. */
     uint32_t resting_pkru;
     bool resting;    /* it counts */
     bool rests_once; /* not after the next gate */
     bool closing;    /* memory is closed for this thread, among others */
+    bool exits;      /* it runs the destructors of the exit, and does not come back from there */
     uint8_t guarded; /* parts of the runtime that want this thread ready for faults */
     volatile uint8_t
         switching; /* changes of what is open (mprotect) that have begun and not ended: each in a handler that came in
@@ -93,6 +100,10 @@ extern struct ia2_thread ia2_threads[IA2_THREADS];
 extern __thread uint32_t ia2_thread_hint;
 
 struct ia2_thread *ia2_thread_slow(void);
+
+/* The earliest moment at which a thread that is still at it began its outermost destructor; `none` where there is none earlier. Not in a
+ * signal handler. */
+uint64_t ia2_threads_running_since(uint64_t none);
 
 /* The calling thread's. Behind a gate only (gate.h). Any time, signal handlers too; never NULL: threads that find no slot share
  * slot 0, in which nothing is enforced. */

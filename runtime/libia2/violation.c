@@ -143,7 +143,7 @@ static void say(const struct ia2_violation *violation) {
 static void report(struct ia2_thread *thread, const struct ia2_violation *violation, const ucontext_t *context) {
     IA2_PROBE_VIOLATION(violation);
     if (thread->running && thread->in_handler == 0) {
-        thread->running->outcome = violation->action == IA2_ABANDONED ? IA2_CONTAINED : IA2_VIOLATION;
+        ia2_record_set_outcome(thread->running, violation->action == IA2_ABANDONED ? IA2_CONTAINED : IA2_VIOLATION);
     }
     ia2_event_violation(violation, context);
     if (violation->action != IA2_OPENED) {
@@ -183,18 +183,36 @@ static bool give_rights_back(struct ia2_thread *thread, ucontext_t *context) {
     return !by_keys() || ia2_frame_set_pkru(context, thread->pkru);
 }
 
+/* The kernel says which key the page has when it looks (`si_pkey`; arch/x86/mm/fault.c), not which one the CPU met: another thread may have
+ * tagged it anew in between. Then the instruction need only be tried again. */
+static bool is_open_by_now(const ucontext_t *context, unsigned key) {
+    const uint32_t bits = ia2_frame_pkru(context) >> (2 * key) & 3u;
+    return bits == 0 ||
+           (bits == 2 && !ia2_frame_was_write(context)); /* 1: no access, 2: no write (Intel SDM volume 3, 4.6.2) */
+}
+
 bool ia2_touched_by_instruction(const siginfo_t *info, ucontext_t *context) {
     struct ia2_thread *thread = ia2_self();
     uintptr_t address = (uintptr_t)info->si_addr;
     bool keys = by_keys();
-    if (!ia2_is_closing() || !ia2_frame_is_page_fault(context) || ia2_frame_was_fetch(context) ||
+    bool closing = ia2_is_closing();
+    if ((!closing && !keys) || !ia2_frame_is_page_fault(context) || ia2_frame_was_fetch(context) ||
         (keys && info->si_code != SEGV_PKUERR)) {
         return false;
     }
     unsigned key = keys ? (unsigned)info->si_pkey & IA2_LAST_KEY : 0;
     bool runtimes = keys && key == ia2_sealed.runtime_key;
+    if (keys && is_open_by_now(context, key)) {
+        return true;
+    }
+    if (!closing && (runtimes || !((uint32_t)ia2_key_bits(key) & ia2_pku_our_bits()))) {
+        return false; /* a key of the program's own; of ours, the page has been opened since the fault */
+    }
     if (give_rights_back(thread, context) || (keys && !runtimes && open_for_bystander(thread, address, context))) {
         return true;
+    }
+    if (!closing) {
+        return false;
     }
     const struct ia2_piece *piece = ia2_closed_at(thread, address);
     bool write = ia2_frame_was_write(context);

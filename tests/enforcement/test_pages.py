@@ -27,7 +27,7 @@ from .watching import (
 
 STATUS = 7
 #: What the program does itself to its own pages.
-OWN = ["frozen", "frozen-at-exit", "thawed-at-exit", "frozen-written-handled", "forks", "forks-quietly"]
+OWN = ["frozen", "frozen-at-exit", "thawed-at-exit", "code-at-exit", "frozen-written-handled", "forks", "forks-quietly"]
 LOADS = ["unload", "resident", "reload", "unload-in-destructor", "load-in-destructor", "both-in-destructor"]
 
 every_way = pytest.mark.parametrize("way", [CONTROL, *OBSERVE, *ENFORCE, *CONTAIN], ids=str)
@@ -117,6 +117,31 @@ def test_after_a_violation_protections_are_what_they_were(pages: Path, tmp_path:
     last = protections(outcome.stdout, "main last")
     assert [place[:3] for place in last] == ["rw-", "r--", "rw-", "---", "rw-", "rw-", "rw-"]
     assert (b"main: changed\n" if way.mode == "observe" else b"main: kept\n") in outcome.stdout
+
+
+@pytest.mark.enforces
+@every_closing_way
+def test_what_a_destructor_maps_anew_is_its_owners_for_the_next_one(pages: Path, tmp_path: Path, way: Way) -> None:
+    """Memory that comes in the exit phase was there for nobody to close."""
+    command: list[str | Path] = [pages, "mapped-anew-intruded"]
+    without = run(command)
+    assert b"main new: changed\n" in without.stdout
+    outcome = watch(command, way, tmp_path / "trace")
+    (event,) = outcome.violations
+    assert event.destructor is not None
+    assert symbol_at(event.destructor.function) == "intruder_write"
+    assert (event.victim_name, event.access) == (pages.name, "write")
+    if way.mode == "enforce":
+        assert outcome.status == SIGSEGV
+    else:
+        assert outcome.status == STATUS
+        assert (b"main new: changed\n" in outcome.stdout) == (way.mode == "observe")
+
+
+@every_way
+def test_what_a_destructor_makes_code_of_may_be_called(pages: Path, tmp_path: Path, way: Way) -> None:
+    outcome = check_unnoticed([pages, "code-at-exit"], way, tmp_path / "trace")
+    assert b"intruder: answer=42\n" in outcome.stdout
 
 
 @pytest.mark.parametrize("scenario", ["forks", "forks-quietly"])

@@ -31,6 +31,16 @@ void intruder_idles(void) {
         _exit(96);
 }
 
+static int (*to_call)(void);
+
+static void intruder_call(void) { say_number("intruder", "answer", to_call()); }
+
+void intruder_calls(int (*function)(void)) {
+    to_call = function;
+    if (atexit(intruder_call) != 0)
+        _exit(96);
+}
+
 static void intruder_start(void) {
     pthread_t thread;
 

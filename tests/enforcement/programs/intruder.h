@@ -8,6 +8,9 @@ void intruder_writes(char *secret);
 /* Runs at exit: says that it had its turn. */
 void intruder_idles(void);
 
+/* Runs at exit: calls `function` and says what it returns. */
+void intruder_calls(int (*function)(void));
+
 /* Runs at exit: starts a thread with another object's function, and waits for its end unless `leave` is set. */
 void intruder_starts(void *(*function)(void *), void *argument, int leave);
 

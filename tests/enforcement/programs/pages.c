@@ -83,6 +83,26 @@ static void main_thaws(void) {
     tell("main thawed");
 }
 
+/* Memory that nobody has closed comes in the place of some that is. */
+static void main_maps_anew(void) {
+    void *got = mmap(pages[2], PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+    if (got != pages[2])
+        _exit(96);
+    pages[2][0] = 'n';
+}
+
+/* Code that reads a number beside it: whoever calls it must be able to read there. */
+static void main_makes_code(void) {
+    static const unsigned char code[] = {0x8b, 0x05, 0x01, 0x00, 0x00, 0x00, 0xc3, 42}; /* mov 1(%rip), %eax; ret */
+
+    memcpy(pages[1], code, sizeof code);
+    memset(pages[1] + sizeof code, 0, 3);
+    protect(1, PROT_READ | PROT_EXEC);
+}
+
+static void main_tells_new(void) { say("main new", pages[2][0] == 'n' ? "kept" : "changed"); }
+
 static void main_writes_frozen(void) { *(volatile char *)pages[1] = 'w'; }
 
 static void on_fault(int signal) {
@@ -174,6 +194,18 @@ static void intruded(void) {
     intruder_writes(secret);
 }
 
+/* Main maps, then the library writes there, then main looks. */
+static void mapped_anew_intruded(void) {
+    at_exit(main_tells_new);
+    intruder_writes(pages[2]);
+    at_exit(main_maps_anew);
+}
+
+static void code_at_exit(void) {
+    intruder_calls((int (*)(void))(uintptr_t)pages[1]);
+    at_exit(main_makes_code);
+}
+
 static void forks(void) { at_exit(main_forks); }
 
 /* The library's turn comes after the fork: in the child, and in the parent. */
@@ -198,6 +230,8 @@ static const struct {
     {"frozen-written-handled", frozen_written_handled},
     {"frozen-intruded", frozen_intruded},
     {"intruded", intruded},
+    {"mapped-anew-intruded", mapped_anew_intruded},
+    {"code-at-exit", code_at_exit},
     {"forks", forks},
     {"forks-quietly", forks_quietly},
     {"forks-intruded", forks_intruded},
