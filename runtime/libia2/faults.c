@@ -29,7 +29,11 @@ static bool ends_process(int number, const siginfo_t *info) {
     return wanted == (uintptr_t)SIG_DFL || (wanted == (uintptr_t)SIG_IGN && is_from_kernel(info));
 }
 
+/* Outside the exit, and while nothing is closed, the handler is there for other threads' sake only (backend.c). */
 static void say(int number, const siginfo_t *info, ucontext_t *context) {
+    if (!ia2_exiting() && !ia2_is_closing()) {
+        return;
+    }
     IA2_PROBE_FAULT(info);
     uintptr_t address = is_from_kernel(info) ? (uintptr_t)info->si_addr : 0;
     if (is_news(ia2_frame_ip(context), address)) {

@@ -22,9 +22,7 @@ static void at_exit(void *unused) {
     touch();
 }
 
-__attribute__((constructor)) static void begins(void) {
-    touch();
-}
+__attribute__((constructor)) static void begins(void) { touch(); }
 
 __attribute__((destructor)) static void ends(void) { touch(); }
 
