@@ -31,7 +31,7 @@ LIMIT = 60
 
 def build(folder: Path, *flags: str) -> list[Path]:
     """The storm with ThreadSanitizer, and its plug-ins as they are."""
-    gcc = ["gcc", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
+    gcc: list[str | Path] = ["gcc", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
     plugins = [folder / f"storm{i}.so" for i in range(3)]
     for plugin in plugins:
         words = [*gcc, "-shared", "-fPIC", "-Wl,--build-id=uuid", PROGRAMS / "storm_plugin.c", "-o", plugin]
@@ -50,7 +50,7 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def run(storm: list[Path], seed: int, **more: str) -> subprocess.CompletedProcess[str]:
     """One storm under the runtime; the trace goes nowhere, but is written."""
     asked = {"LD_PRELOAD": str(SANITIZED), "IA2_TRACE_EXIT": "/dev/null", "IA2_EXIT_BACKEND": "none"}
-    command = [storm[0], str(seed), *storm[1:]]
+    command: list[str | Path] = [storm[0], str(seed), *storm[1:]]
     environment = {"PATH": os.environ["PATH"], "TSAN_OPTIONS": OPTIONS, **asked, **more}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
 
