@@ -8,8 +8,8 @@ C_FILES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' 
 
 help:
 	@echo "make demo   a scribbling library stopped; scan, map and run Python and openssl under the runtime"
-	@echo "make test   every C test (ctest), every Python test (pytest), then the lanes with protection keys: guest, native"
-	@echo "make glibcs what may depend on glibc, with newer ones and with one that is patched to call us"
+	@echo "make test   every C test (ctest), every Python test (pytest), then the lanes: protection keys natively and in a"
+	@echo "            guest, newer glibcs and one that is patched to call us;  make glibcs: those of glibcs alone"
 	@echo "make sanitize  the C tests under AddressSanitizer, then UndefinedBehaviorSanitizer"
 	@echo "make lint   ruff, mypy --strict, clang-format, shell syntax; changes nothing"
 	@echo "make fmt    formats Python and C"
@@ -28,13 +28,18 @@ test: build
 	ninja -C $(BUILD) check
 	$(BIN)/python -m tests.guest.lane native $(BUILD)
 	$(BIN)/python -m tests.guest.lane guest $(BUILD)
+	$(call GLIBCS)
 	$(BIN)/python -m tests.guest.lane report $(BUILD)
 
 glibcs: build
+	$(call GLIBCS)
+	$(BIN)/python -m tests.guest.lane report $(BUILD)
+
+define GLIBCS
 	$(BIN)/python -m tests.glibcs.lane trixie $(BUILD)
 	$(BIN)/python -m tests.glibcs.lane forky $(BUILD)
 	$(BIN)/python -m tests.glibcs.lane patched $(BUILD)
-	$(BIN)/python -m tests.guest.lane report $(BUILD)
+endef
 
 sanitize: setup
 	scripts/run_with_asan.sh

@@ -31,6 +31,9 @@ static bool take(struct walk *walk, const ElfW(Dyn) *entry) {
     case DT_SYMTAB:
         found->symbols = (const void *)address;
         break;
+    case DT_VERSYM:
+        found->versions = (const void *)address;
+        break;
     case DT_GNU_HASH:
         found->gnu_hash = (const void *)address;
         break;

@@ -15,6 +15,7 @@ struct ia2_dynamic {
     const char *soname; /* DT_SONAME */
     const char *strings;
     const ElfW(Sym) *symbols;
+    const ElfW(Half) *versions;     /* DT_VERSYM, one for each symbol */
     const uint32_t *gnu_hash; /* where both hash tables are there, both are set */
     const uint32_t *hash;
     const ElfW(Rela) *relocations; /* DT_RELA: all but those of the PLT */

@@ -1,14 +1,10 @@
-#include <dlfcn.h>
 #include <stddef.h>
-#include <stdint.h>
 
+#include "next.h"
 #include "sealed.h"
 
 /* Where each answer goes. */
-static const struct {
-    const char *name;
-    size_t offset;
-} table[] = {
+static const struct ia2_next table[] = {
     {"on_exit", offsetof(struct ia2_real, on_exit)},
     {"__cxa_at_quick_exit", offsetof(struct ia2_real, cxa_at_quick_exit)},
     {"__cxa_thread_atexit_impl", offsetof(struct ia2_real, cxa_thread_atexit_impl)},
@@ -37,12 +33,13 @@ static const struct {
     {"siginterrupt", offsetof(struct ia2_real, siginterrupt)},
     {"sigaltstack", offsetof(struct ia2_real, sigaltstack)},
     {"fopencookie", offsetof(struct ia2_real, fopencookie)},
-    {"__cxa_atexit", offsetof(struct ia2_real, cxa_atexit)}, /* last: it says that all are there */
+    {"__cxa_atexit", offsetof(struct ia2_real, cxa_atexit)},
 };
 
+_Static_assert(sizeof table / sizeof *table <= IA2_MOST_NEXT, "there is room for each");
+
 void ia2_real_resolve_now(void) {
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        void *found = dlsym(RTLD_NEXT, table[i].name);
-        *(void **)((char *)&ia2_sealed.real + table[i].offset) = found;
-    }
+    struct ia2_real found = {0};
+    ia2_next_resolve(table, sizeof table / sizeof *table, &found);
+    ia2_sealed.real = found; /* when all are known: __cxa_atexit says that they are there */
 }

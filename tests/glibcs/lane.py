@@ -37,9 +37,12 @@ def main() -> int:
     results = new_results(build, lane_name(arguments[0]))
     try:
         glibc = bring(arguments[0])
-        _check_entering(glibc)
     except Ia2exitError as error:
         return skip(results, str(error), may_be=False)
+    try:
+        _check_entering(glibc)
+    except Ia2exitError as error:  # no machine can be made to allow it from inside
+        return skip(results, str(error), may_be=True)
     prepare(build, [])
     (results / "expected").write_text(glibc.version)
     return carry_out(results, _commands(glibc, build, results), judge_glibc)
