@@ -28,8 +28,11 @@ static const char *begin_locked(struct ia2_thread *thread) {
     const char *wrong = NULL;
     if (users == 0) {
         wrong = ia2_pieces_refresh();
-        wrong = wrong || signals ? wrong : ia2_signals_take();
+        wrong = wrong ? wrong : ia2_signals_take();
         if (!wrong) {
+            if (signals) {
+                ia2_signals_give_back(); /* taken once is enough; that was to find out whether they still are */
+            }
             signals = true;
             atomic_store_explicit(&closing, true, memory_order_relaxed);
             IA2_PROBE_CLOSE(thread);
@@ -126,9 +129,8 @@ void ia2_close_when_idle(struct ia2_thread *thread) {
     }
 }
 
-/* A signal handler that interrupted the change of what is open leaves it for later. */
-static void catch_up(struct ia2_thread *thread) {
-    if (ia2_lock_take(&lock)) {
+void ia2_close_catch_up(struct ia2_thread *thread) {
+    if (thread->closing && ia2_changes_due(thread) && ia2_lock_take(&lock)) {
         closer()->catch_up(thread, ia2_changes_take(thread));
         ia2_lock_give(&lock);
     }
@@ -136,9 +138,6 @@ static void catch_up(struct ia2_thread *thread) {
 
 const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *rights) {
     const char *wrong = thread->closing ? NULL : ia2_close_begin(thread);
-    if (__builtin_expect(!wrong && ia2_changes_due(thread), 0)) {
-        catch_up(thread);
-    }
     thread->rights = *rights; /* what a signal handler that comes before all is done gives back when it is through */
     return wrong ? wrong : closer()->enter(thread, rights);
 }

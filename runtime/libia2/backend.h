@@ -51,6 +51,9 @@ static inline struct ia2_thread *ia2_close_is_open_for(uint16_t owner) {
     return open ? thread : NULL;
 }
 
+/* Applies what the calling thread has still to apply (changes.h). Right before a destructor, not in a signal handler: what was interrupted
+ * may hold a lock that another thread waits for in here. */
+void ia2_close_catch_up(struct ia2_thread *thread);
 /* Gives the calling thread these rights for its next call, closing memory first where that is not done yet. Returns NULL, or why
  * nothing is closed for it. */
 const char *ia2_close_enter(struct ia2_thread *thread, const struct ia2_rights *rights);

@@ -106,6 +106,7 @@ void ia2_pieces_renew(void) {
     stale = false;
     uint32_t found = ia2_pieces_make(fresh, MAX_PIECES);
     if (found > MAX_PIECES) {
+        stale = true;
         return; /* as good as it was */
     }
     struct list *list = next();
@@ -160,13 +161,8 @@ bool ia2_pieces_replace(void (*mark)(struct ia2_piece *piece),
     if (!stale) {
         return false;
     }
-    stale = false;
-    const bool held = ia2_objects_hold();
-    const bool done = replace(mark, open);
-    if (held) {
-        ia2_objects_release();
-    }
-    return done;
+    stale = !replace(mark, open); /* where the list could not be made: the next one tries again */
+    return !stale;
 }
 
 uint32_t ia2_pieces_count(void) { return now()->count; }
@@ -184,11 +180,19 @@ const struct ia2_piece *ia2_piece_known_at(uintptr_t address) {
     return ia2_piece_at(list->pieces, list->count, address);
 }
 
+static bool is_of(const struct ia2_piece *piece, const struct ia2_object *object) {
+    bool inside = false;
+    for (uint8_t i = 0; i < object->range_count && !inside; i++) {
+        inside = piece->start >= object->ranges[i].start && piece->end <= object->ranges[i].end;
+    }
+    return inside;
+}
+
 bool ia2_piece_is_there(const struct ia2_piece *piece) {
     const struct ia2_object *object = ia2_object(piece->slot);
     struct dl_find_object found;
-    return object->map && piece->start < piece->end && _dl_find_object((void *)object->start, &found) == 0 &&
-           found.dlfo_link_map == object->map;
+    return object->map && is_of(piece, object) && piece->start < piece->end &&
+           _dl_find_object((void *)object->start, &found) == 0 && found.dlfo_link_map == object->map;
 }
 
 void ia2_pieces_forget(uint32_t slot, void (*open)(struct ia2_piece *piece)) {

@@ -48,7 +48,8 @@ const char *ia2_pieces_refresh(void);
 /* The same while some are closed, if mappings have changed since (ia2_pieces_change()): those keep what they had. */
 void ia2_pieces_renew(void);
 /* Likewise, but what is closed is listed as it is mapped now: `mark` is called for each piece before anybody sees the list, and `open` for
- * what was closed and is no piece any more. Returns false where nothing has changed, or the list stays as it was. */
+ * what was closed and is no piece any more. Returns false where nothing has changed, or the list stays as it was. While the table of objects
+ * is held (ia2_objects_hold()). */
 bool ia2_pieces_replace(void (*mark)(struct ia2_piece *piece),
                         void (*open)(uintptr_t start, uintptr_t end, int protection));
 /* All pieces, or those of one compartment: number of the first, and of the next; IA2_NO_PIECE after the last. */

@@ -147,12 +147,14 @@ bool ia2_close_admits(uintptr_t address) {
 }
 
 void ia2_close_admit_all(void) {
-    if (waiting && open_now.all) {
-        change_all(open_piece);
-    } else if (waiting) {
-        each_piece(open_now.owner, open_piece);
+    while (waiting) { /* a signal handler may come in between, and leave some to wait again */
+        waiting = false;
+        if (open_now.all) {
+            change_all(open_piece);
+        } else {
+            each_piece(open_now.owner, open_piece);
+        }
     }
-    waiting = false;
 }
 
 /* ---- switching ---- */
@@ -196,7 +198,9 @@ static void switch_to(struct ia2_thread *thread, const struct ia2_rights *rights
     uint32_t mine;
     thread->switching = (uint8_t)(outer + 1u);
     ia2_count(&ia2_tally_of_rights(rights)->switches);
-    ia2_pieces_renew();
+    if (outer == 0) {
+        ia2_pieces_renew(); /* else the interrupted switch is going through the list */
+    }
     ia2_alone.owner = IA2_NOT_ALONE;
     do {
         struct ia2_rights before = open_now;

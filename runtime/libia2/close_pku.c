@@ -134,12 +134,16 @@ static void tag_marked(void) {
     }
 }
 
-/* A host runtime has tagged its own pages; we tag nothing then. */
+/* A host runtime has tagged its own pages; we tag nothing then. No object may go between the look at it and the call. */
 static void begin(void) {
+    const bool held = ia2_objects_hold();
     for (uint32_t number = 1; number <= ia2_pieces_count() && !ia2_host_attached(); number++) {
         mark(ia2_piece_number(number));
     }
     tag_marked();
+    if (held) {
+        ia2_objects_release();
+    }
 }
 
 static void open_as_it_is(uintptr_t start, uintptr_t end, int protection) {
@@ -147,8 +151,12 @@ static void open_as_it_is(uintptr_t start, uintptr_t end, int protection) {
 }
 
 static void end(void) {
+    const bool held = ia2_objects_hold();
     for (uint32_t number = 1; number <= ia2_pieces_count(); number++) {
         open_piece(ia2_piece_number(number));
+    }
+    if (held) {
+        ia2_objects_release();
     }
 }
 
@@ -172,8 +180,14 @@ static void catch_up(struct ia2_thread *thread, uint32_t changes) {
     if (changes & IA2_KEYS_CHANGED && thread->resting) {
         rest(thread);
     }
-    if (changes & IA2_MAPPINGS_CHANGED && !ia2_host_attached() && ia2_pieces_replace(mark, open_as_it_is)) {
-        tag_marked();
+    if (changes & IA2_MAPPINGS_CHANGED && !ia2_host_attached()) {
+        const bool held = ia2_objects_hold();
+        if (ia2_pieces_replace(mark, open_as_it_is)) {
+            tag_marked();
+        }
+        if (held) {
+            ia2_objects_release();
+        }
     }
 }
 

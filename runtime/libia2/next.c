@@ -50,12 +50,12 @@ static const ElfW(Sym) *find(const struct ia2_dynamic *tables, const char *name,
     return NULL;
 }
 
-/* Returns how many of the pointers that were not set this object has set. Where the function is chosen at run time, dlsym has to ask. */
-static size_t resolve_in(const struct link_map *map, const struct ia2_next *table, size_t count, const uint32_t *hashes,
-                         void *base) {
+/* Sets what this object has of what is missing. Where the function is chosen at run time, dlsym has to ask. Returns false for an object
+ * with the old kind of hash table alone: dlsym asks it, and those behind it. */
+static bool resolve_in(const struct link_map *map, const struct ia2_next *table, size_t count, const uint32_t *hashes,
+                       void *base, size_t *missing) {
     const struct ia2_object object = {.base = map->l_addr, .dynamic = map->l_ld};
     struct ia2_dynamic tables;
-    size_t set = 0;
     ia2_dynamic_read(&object, &tables);
     for (size_t i = 0; i < count && tables.gnu_hash && tables.symbols && tables.strings; i++) {
         void **place = (void **)((char *)base + table[i].offset);
@@ -63,10 +63,10 @@ static size_t resolve_in(const struct link_map *map, const struct ia2_next *tabl
         if (symbol) {
             *place = ELF64_ST_TYPE(symbol->st_info) == STT_FUNC ? (void *)(map->l_addr + symbol->st_value)
                                                                 : dlsym(RTLD_NEXT, table[i].name);
-            set += *place != NULL;
+            *missing -= *place != NULL;
         }
     }
-    return set;
+    return tables.gnu_hash || !tables.hash;
 }
 
 void ia2_next_resolve(const struct ia2_next *table, size_t count, void *base) {
@@ -79,8 +79,9 @@ void ia2_next_resolve(const struct ia2_next *table, size_t count, void *base) {
     while (map && map->l_ld != _DYNAMIC) {
         map = map->l_next;
     }
-    for (map = map ? map->l_next : NULL; map && missing > 0; map = map->l_next) {
-        missing -= resolve_in(map, table, count, hashes, base);
+    map = map ? map->l_next : NULL;
+    while (map && missing > 0 && resolve_in(map, table, count, hashes, base, &missing)) {
+        map = map->l_next;
     }
     for (size_t i = 0; i < count && missing > 0; i++) {
         void **place = (void **)((char *)base + table[i].offset);

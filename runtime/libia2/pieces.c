@@ -12,7 +12,7 @@ static uint32_t collect(struct ia2_piece *pieces, uint32_t room) {
     uint32_t count = 0;
     for (uint32_t slot = 1, highest = ia2_objects_highest(); slot <= highest; slot++) {
         const struct ia2_object *object = ia2_object(slot);
-        if (!object->map || object->compartment == 0) {
+        if (!object->map || object->compartment == 0 || object->finalised) {
             continue;
         }
         for (uint32_t i = 0; i < object->range_count; i++, count++) {

@@ -191,6 +191,7 @@ static void run(struct ia2_thread *thread, struct exit_record *record, uintptr_t
     const struct ia2_rights around = thread->rights; /* of a destructor, of a signal handler within one, or none */
     record->outer_pkru = present_pkru(thread);
     record->outer = outer ? ia2_record_place(outer) + 1u : 0;
+    ia2_close_catch_up(thread);
     const char *unenforced = ia2_sealed.enforcing ? ia2_close_enter(thread, &rights) : "nothing is enforced";
     if (ia2_sealed.backend != IA2_BACKEND_PKU) {
         ia2_pkru_of_rights(&rights, &thread->pkru); /* what it would be */

@@ -112,13 +112,16 @@ static void release_signals(uint64_t mask) {
     ia2_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof mask);
 }
 
+/* Those that are taken already may have been set past us since: by a child after fork, by a system call. */
 static void take_all(void) {
-    if (takers++ == 0) {
-        for (int number = 1; number <= SIGNALS; number++) {
+    const bool first = takers++ == 0;
+    struct ia2_kernel_action now;
+    for (int number = 1; number <= SIGNALS; number++) {
+        if (first || (set_action(number, NULL, &now) == 0 && !stands_for(number, &now))) {
             take(number);
         }
-        atomic_store(&ia2_signals_taker[0], ia2_getpid());
     }
+    atomic_store(&ia2_signals_taker[0], ia2_getpid());
 }
 
 /* The program may have set one past us: that one is its own already. */
@@ -224,7 +227,10 @@ static void call_handler(struct ia2_thread *thread, uintptr_t handler, int numbe
                                   .place = slot + IA2_THREADS};
     thread->intercepted = before.in_handler ? before.intercepted : intercepted;
     thread->handler_sp = call.stack ? call.stack : (uintptr_t)__builtin_frame_address(0);
-    thread->in_handler++;
+    if (thread->closing ||
+        thread->depth > 0) { /* else there is nothing to charge it with, and it may leave by longjmp unseen */
+        thread->in_handler++;
+    }
     thread->resting = false;
     const uint32_t kept =
         call.stack ? ia2_signals_keep(thread, (uintptr_t)__builtin_frame_address(0), call.stack) : thread->our_stack;

@@ -224,11 +224,15 @@ void ia2_run_fini(uint32_t slot) {
     if (thread->finalising > 0) { /* an exit in between has set it to 0 */
         thread->finalising--;
     }
+    const bool held = ia2_objects_hold();
+    if (ia2_unloads() && object->map == map) {
+        ia2_objects_finalised(slot);
+    }
     if (thread->unloading) {
         ia2_close_forget(slot); /* ld.so may unmap it now */
     }
-    if (ia2_unloads() && object->map == map) {
-        ia2_objects_finalised(slot);
+    if (held) {
+        ia2_objects_release();
     }
     ia2_ordered_before();
     ia2_close_when_idle(thread); /* glibc unloads what it has loaded itself, and no hook sees that */

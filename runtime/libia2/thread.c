@@ -66,12 +66,18 @@ struct ia2_thread *ia2_thread_slow(void) {
     return thread;
 }
 
+/* Not of a thread that has ended, or that is the parent's: of those only the one that forked is here, which is the calling one. */
+static bool is_here(const struct ia2_thread *thread) {
+    const bool ours = thread->pid == (uint32_t)ia2_getpid();
+    return ours ? !is_gone(thread) : thread->base == (uintptr_t)__builtin_thread_pointer();
+}
+
 uint64_t ia2_threads_running_since(uint64_t none) {
     uint64_t earliest = none;
     const bool taken = ia2_lock_take(&lock);
     for (uint32_t slot = 1; slot <= highest; slot++) { /* slot 0 is several threads', and enforces nothing */
         const uint64_t since = atomic_load(&ia2_threads[slot].running_since);
-        earliest = since != 0 && since < earliest && !is_gone(&ia2_threads[slot]) ? since : earliest;
+        earliest = since != 0 && since < earliest && is_here(&ia2_threads[slot]) ? since : earliest;
     }
     if (taken) {
         ia2_lock_give(&lock);

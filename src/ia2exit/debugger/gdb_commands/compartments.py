@@ -50,7 +50,7 @@ def compartments(runtime: Runtime, objects: list[Object]) -> Compartments:
     table = runtime.variable("compartments", "identify.c")
     for known in objects:
         if known.compartment not in names:
-            its = runtime.text(int(table[known.compartment]["name"]))
+            its = runtime.text(address_of(table[known.compartment]["name"])) or "?"
             names[known.compartment] = "shared" if known.compartment == 0 else its
     names.setdefault(0, "shared")
     return Compartments(
@@ -81,8 +81,11 @@ def _keys(runtime: Runtime, names: dict[int, str]) -> dict[int, int]:
 
 def _pieces(runtime: Runtime) -> dict[int, Pieces]:
     closed: dict[int, list[int]] = defaultdict(list)
-    count = runtime.number("count", "closable.c")
-    for row in runtime.rows(runtime.variable("pieces", "closable.c"), count):
+    current = runtime.variable("current", "closable.c")
+    if int(current) == 0:  # nothing has been closed yet
+        return {}
+    pieces = current.dereference()
+    for row in runtime.rows(pieces["pieces"], int(pieces["count"])):
         if row("slot"):
             closed[row("compartment")].append(row("state") != 0)
     return {number: Pieces(len(states), sum(states)) for number, states in closed.items()}

@@ -37,7 +37,7 @@ def of(runtime: Runtime, known: Compartments, thread: Thread | None, chain: list
         outer = chain[0] if place is None and chain else None
         if place is not None and place + 1 < len(chain):
             outer = chain[place + 1]
-        resting = _SHARED if runtime.number("exiting", "exit_phase.c") else 0
+        resting = _SHARED if thread is not None and thread.exits else 0
         before = resting if outer is None else _virtual(runtime, outer)
         wanted = _virtual(runtime, record)
         return Rights(before, wanted, before, "" if wanted is not None else "a compartment above 15 has no key", True)

@@ -21,6 +21,8 @@ class Thread(NamedTuple):
     running: int
     next: int
     closing: bool
+    #: It runs the destructors of the exit.
+    exits: bool
     resting_pkru: int | None
     stepping: int
     #: Start of the stack that our handlers run on, 0: none.
@@ -35,6 +37,7 @@ def _thread(slot: int, row: Row) -> Thread:
         running=row("running"),
         next=row("record"),
         closing=bool(row("closing")),
+        exits=bool(row("exits")),
         resting_pkru=row("resting_pkru") if row("resting") else None,
         stepping=row("stepping"),
         handler_stack=row("alternate_stack"),
