@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
-from harness import BUILD, Result, alternate, difference, finish, milliseconds, output, plain_environment
+from harness import BUILD, Result, alternate, difference, finish, milliseconds, plain_environment, starts_in_turn
 
 ROUNDS = 21
 #: Milliseconds that ``ia2exit run -- true`` may take beyond ``python3 -c pass``.
@@ -36,10 +35,8 @@ def command_line() -> Result:
 
 def process() -> Result:
     """Start to end of a process with the runtime preloaded and tracing off: the median of some measurements."""
-    command = [str(BUILD / "benchmarks" / "spawn"), str(SPAWNS), str(BUILD / "libia2.so"), PROGRAM]
-    rounds = [json.loads(output(command, env=plain_environment())) for _ in range(SPAWN_ROUNDS)]
-    rounds.sort(key=lambda measured: float(measured["ratio"]))
-    middle = rounds[len(rounds) // 2]
+    words = [str(SPAWNS), str(BUILD / "libia2.so"), PROGRAM]
+    middle, spread = starts_in_turn(words, SPAWN_ROUNDS, "ratio")
     return Result(
         name="a process that does nothing, start to end",
         value=middle["ratio"],
@@ -47,7 +44,7 @@ def process() -> Result:
         baseline=middle["vanilla_us"],
         subject=middle["preloaded_us"],
         side_unit="us",
-        spread=(rounds[0]["ratio"], rounds[-1]["ratio"]),
+        spread=spread,
         command=f"LD_PRELOAD=libia2.so {PROGRAM}",
         note=f"{PROGRAM} by posix_spawn, {SPAWN_ROUNDS} times {SPAWNS} starts without and with the runtime in turn",
     )

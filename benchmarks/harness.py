@@ -172,13 +172,21 @@ def preloaded_environment(**extra: str) -> dict[str, str]:
     return plain_environment(LD_PRELOAD=str(BUILD / "libia2.so"), **extra)
 
 
+def starts_in_turn(words: Sequence[str], rounds: int, ratio: str) -> tuple[dict[str, float], tuple[float, float]]:
+    """Programs started without and with the runtime (``spawn``): the median of some measurements by the member
+    ``ratio``, and that member's least and greatest.
+    """
+    spawn = [str(BUILD / "benchmarks" / "spawn"), *words]
+    measured: list[dict[str, float]] = [json.loads(output(spawn, env=plain_environment())) for _ in range(rounds)]
+    measured.sort(key=lambda one: one[ratio])
+    return measured[len(measured) // 2], (measured[0][ratio], measured[-1][ratio])
+
+
 def start_to_end(name: str, command: Sequence[str], starts: int, limit: float | None, **variables: str) -> Result:
     """CPU time of a program under the runtime, with ``variables``, over vanilla: the median of some measurements."""
     given = [f"{variable}={value}" for variable, value in variables.items()]
-    spawn = [str(BUILD / "benchmarks" / "spawn"), str(starts), str(BUILD / "libia2.so"), *given, *command]
-    rounds = [json.loads(output(spawn, env=plain_environment())) for _ in range(START_ROUNDS)]
-    rounds.sort(key=lambda measured: float(measured["cpu_ratio"]))
-    middle = rounds[len(rounds) // 2]
+    words = [str(starts), str(BUILD / "libia2.so"), *given, *command]
+    middle, spread = starts_in_turn(words, START_ROUNDS, "cpu_ratio")
     return Result(
         name=name,
         value=middle["cpu_ratio"],
@@ -186,7 +194,7 @@ def start_to_end(name: str, command: Sequence[str], starts: int, limit: float | 
         baseline=middle["vanilla_cpu_us"],
         subject=middle["preloaded_cpu_us"],
         side_unit="us",
-        spread=(rounds[0]["cpu_ratio"], rounds[-1]["cpu_ratio"]),
+        spread=spread,
         command=" ".join(["LD_PRELOAD=libia2.so", *given, *command]),
         note="start to end is CPU time, user and system: the lower quartile on either side, in turn",
     )

@@ -1,7 +1,5 @@
 #include "changes.h"
 
-#include "vault.h"
-
 #define KINDS IA2_CHANGES_KINDS
 
 _Atomic uint32_t ia2_changes_told;

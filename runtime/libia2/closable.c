@@ -161,8 +161,10 @@ bool ia2_pieces_replace(void (*mark)(struct ia2_piece *piece),
     if (!stale) {
         return false;
     }
-    stale = !replace(mark, open); /* where the list could not be made: the next one tries again */
-    return !stale;
+    stale = false; /* first: what changes meanwhile is for the next one */
+    const bool done = replace(mark, open);
+    stale = stale || !done; /* where the list could not be made, the next one tries again */
+    return done;
 }
 
 uint32_t ia2_pieces_count(void) { return now()->count; }

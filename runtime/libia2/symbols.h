@@ -15,6 +15,12 @@ bool ia2_symbol_is_vague(const struct ia2_object *object, uintptr_t rva);
 /* The dynamic symbol of this name, in any version, that the object with these tables defines; NULL: it defines none. */
 const ElfW(Sym) *ia2_symbol_find(const struct ia2_dynamic *tables, const char *name);
 
+/* The hash of a name, as GNU hash tables have it. */
+uint32_t ia2_symbol_hash(const char *name);
+
+/* The same in its default version, for an object that has a GNU hash table: made for many names, most of which are not there. */
+const ElfW(Sym) *ia2_symbol_find_default(const struct ia2_dynamic *tables, const char *name, uint32_t hash);
+
 /* How many symbols the tables have. Where the hash table is GNU's, undefined ones count only when a defined one comes after them. */
 uint32_t ia2_symbol_count(const struct ia2_dynamic *tables);
 

@@ -6,14 +6,7 @@
 #include <stdlib.h>
 
 #include "changes.h"
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                            \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
+#include "check.h"
 
 enum { THREADS = 6, LIVES = 60, RUNS = 1000, OBJECTS = 4, NUMBERS = 64, FIRST_LOADS = 1000 };
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "check.h"
 #include "records.h"
 #include "run.h"
 #include "tamper.h"
@@ -20,14 +21,6 @@ _Noreturn void ia2_tampered(const char *what, const char *detail) {
 }
 
 enum { THREADS = 4, ROUNDS = 4000, HELD = 64, SHARED = 64, CLAIMS = 2000 };
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                            \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 static ia2_record_number publish(uintptr_t owner) {
     struct exit_record *record = ia2_record_new();
